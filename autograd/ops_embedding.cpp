@@ -1,0 +1,65 @@
+#include "autograd/ops.h"
+#include "engine/math.h"
+
+namespace borealis {
+
+namespace {
+
+void check_ids(const char* op, const char* what, const Tensor& ids, int64_t limit,
+               int64_t ignored) {
+  if (ids.dtype() != DType::i32)
+    fail(op, ": ", what, " must be i32, got ", ids.dtype(), ids.shape());
+  const int64_t bad = backend(ids.device()).first_bad_id(ids, limit, ignored);
+  if (bad >= 0)
+    fail(op, ": ", what, " ", ids.shape(), ": ",
+         ids.reshape({ids.numel()}).rows(bad, 1).item(), " at place ", bad, " is outside 0 … ",
+         limit - 1);
+}
+
+}  // namespace
+
+// y[i] = table[ids[i]].   dtable[ids[i]] += dy[i].
+Var embedding(const Var& table, const Tensor& ids) {
+  if (table.shape().rank() != 2) fail("embedding: the table must be [V, C], got ", table.shape());
+  if (!(ids.device() == table.device()))
+    fail("embedding: the ids are on ", ids.device(), " but the table is on ", table.device());
+  if (ids.shape().rank() >= Shape::max_rank)
+    fail("embedding: ids ", ids.shape(), " have too many axes");
+  const int64_t V = table.shape()[0], C = table.shape()[1];
+  check_ids("embedding", "the ids", ids, V, 0);
+
+  std::vector<int64_t> sizes(ids.shape().sizes().begin(), ids.shape().sizes().end());
+  sizes.push_back(C);
+  const Tensor y(Shape(std::span<const int64_t>(sizes)), table.dtype(), table.device());
+  backend(y.device()).embedding(y, table.value(), ids, C);
+  return record("embedding", y, {table}, [ids, C](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    backend(g.device()).embedding_grad(g, ids, bw.dy(), C, beta);
+  });
+}
+
+// loss = mean over counted rows of lse(z) − z[target].   dz = (softmax(z) − onehot)·dloss/count.
+Var cross_entropy(const Var& logits, const Tensor& targets, int64_t ignore_index) {
+  const Shape& s = logits.shape();
+  if (s.rank() < 1 || s[-1] < 1) fail("cross_entropy: the logits must be […, V], got ", s);
+  const int64_t V = s[-1], rows = s.numel() / V;
+  if (targets.numel() != rows)
+    fail("cross_entropy: the logits are ", s, " but the targets are ", targets.shape(),
+         ": there must be one target for each row of logits");
+  if (!(targets.device() == logits.device()))
+    fail("cross_entropy: the targets are on ", targets.device(), " but the logits are on ",
+         logits.device());
+  check_ids("cross_entropy", "the targets", targets, V, ignore_index);
+
+  const Tensor Z = logits.value();
+  const Tensor loss({}, Z.dtype(), Z.device()), lse({rows}, Z.dtype(), Z.device()),
+      count({1}, Z.dtype(), Z.device());
+  backend(Z.device()).cross_entropy(loss, lse, count, Z, targets, V, ignore_index);
+  return record("cross_entropy", loss, {logits}, [=](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    backend(g.device())
+        .cross_entropy_grad(g, Z, targets, lse, count, bw.dy(), V, ignore_index, beta);
+  });
+}
+
+}  // namespace borealis

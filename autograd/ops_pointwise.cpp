@@ -1,0 +1,140 @@
+#include "autograd/ops.h"
+#include "engine/math.h"
+
+namespace borealis {
+
+namespace {
+
+// y = op(a, b) under broadcasting.   da = ∂op/∂a · dy, summed down to a's shape; db likewise.
+Var binary_op(const char* name, BinaryOp op, const Var& a, const Var& b) {
+  const Tensor A = a.value(), B = b.value();
+  return record(name, binary(name, op, A, B), {a, b}, [name, op, A, B](Backward& bw) {
+    const Broadcast walk = broadcast(name, A.shape(), B.shape());
+    Backend& on = backend(A.device());
+    for (const int side : {0, 1}) {
+      if (!bw.needs(side)) continue;
+      const Tensor& x = side == 0 ? A : B;
+      if (x.shape() == walk.shape) {
+        const auto [g, beta] = bw.slot(side);
+        on.binary_grad(op, side, g, A, B, bw.dy(), walk, beta);
+      } else {
+        const Tensor full = bw.dy().like();
+        on.binary_grad(op, side, full, A, B, bw.dy(), walk, 0);
+        bw.add(side, sum_to(full, x.shape()));
+      }
+    }
+  });
+}
+
+// y = op(x).   dx = op'(x) dy.
+template <class Op>
+Var unary_op(const char* name, UnaryOp op, const Var& x, double param = 0) {
+  const Tensor X = x.value(), Y = unary(op, X, param);
+  return record(name, Y, {x}, [op, param, saved = Op::from_output ? Y : X](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    unary_grad(op, g, saved, bw.dy(), param, beta);
+  });
+}
+
+// y = alpha x + shift.   dx = alpha dy.
+Var affine_op(const char* name, const Var& x, double alpha, double shift) {
+  return record(name, affine(x.value(), alpha, shift), {x}, [alpha](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    axpby(g, alpha, bw.dy(), beta);
+  });
+}
+
+}  // namespace
+
+// y = a + b.   da = db = dy: handed on by handle where the shapes agree.
+Var operator+(const Var& a, const Var& b) {
+  const Shape sa = a.shape(), sb = b.shape();
+  return record("add", binary("add", BinaryOp::add, a.value(), b.value()), {a, b},
+                [sa, sb](Backward& bw) {
+                  if (bw.needs(0)) bw.add(0, sum_to(bw.dy(), sa));
+                  if (bw.needs(1)) bw.add(1, sum_to(bw.dy(), sb));
+                });
+}
+
+Var operator-(const Var& a, const Var& b) {
+  return binary_op("sub", BinaryOp::sub, a, b);
+}
+Var operator*(const Var& a, const Var& b) {
+  return binary_op("mul", BinaryOp::mul, a, b);
+}
+Var operator/(const Var& a, const Var& b) {
+  return binary_op("div", BinaryOp::div, a, b);
+}
+Var operator-(const Var& a) {
+  return unary_op<Neg>("neg", UnaryOp::neg, a);
+}
+Var operator+(const Var& a, double c) {
+  return affine_op("add", a, 1, c);
+}
+Var operator-(const Var& a, double c) {
+  return affine_op("sub", a, 1, -c);
+}
+Var operator-(double c, const Var& a) {
+  return affine_op("sub", a, -1, c);
+}
+Var operator*(const Var& a, double c) {
+  return affine_op("mul", a, c, 0);
+}
+Var operator/(const Var& a, double c) {
+  if (c == 0) fail("div: division of ", a.shape(), " by the constant 0");
+  return affine_op("div", a, 1 / c, 0);
+}
+
+Var square(const Var& x) {
+  return unary_op<Square>("square", UnaryOp::square, x);
+}
+Var sqrt(const Var& x) {
+  return unary_op<Sqrt>("sqrt", UnaryOp::sqrt, x);
+}
+Var exp(const Var& x) {
+  return unary_op<Exp>("exp", UnaryOp::exp, x);
+}
+Var log(const Var& x) {
+  return unary_op<Log>("log", UnaryOp::log, x);
+}
+Var tanh(const Var& x) {
+  return unary_op<Tanh>("tanh", UnaryOp::tanh, x);
+}
+Var sigmoid(const Var& x) {
+  return unary_op<Sigmoid>("sigmoid", UnaryOp::sigmoid, x);
+}
+Var relu(const Var& x) {
+  return unary_op<Relu>("relu", UnaryOp::relu, x);
+}
+Var relu_squared(const Var& x) {
+  return unary_op<ReluSquared>("relu_squared", UnaryOp::relu_squared, x);
+}
+Var silu(const Var& x) {
+  return unary_op<Silu>("silu", UnaryOp::silu, x);
+}
+Var gelu(const Var& x, Gelu form) {
+  return form == Gelu::erf ? unary_op<GeluErf>("gelu", UnaryOp::gelu_erf, x)
+                           : unary_op<GeluTanh>("gelu_tanh", UnaryOp::gelu_tanh, x);
+}
+Var swiglu(const Var& gate, const Var& up) {
+  return binary_op("swiglu", BinaryOp::swiglu, gate, up);
+}
+Var soft_cap(const Var& x, double c) {
+  if (!(c > 0)) fail("soft_cap: the cap must be positive, got ", c);
+  return unary_op<SoftCap>("soft_cap", UnaryOp::soft_cap, x, c);
+}
+
+// y = mask x / (1 − p).   dx = mask dy / (1 − p): the mask is drawn again, not stored.
+Var dropout(const Var& x, double p, Rng& rng) {
+  if (!(p >= 0 && p < 1)) fail("dropout: p must be in [0, 1), got ", p);
+  if (p == 0) return x;
+  const DropoutArgs args{p, rng.next_stream()};
+  const Tensor X = x.value(), Y = X.like();
+  backend(X.device()).dropout(Y, X, args, 0);
+  return record("dropout", Y, {x}, [args](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    backend(g.device()).dropout(g, bw.dy(), args, beta);
+  });
+}
+
+}  // namespace borealis

@@ -1,0 +1,126 @@
+#include "autograd/ops.h"
+#include "engine/math.h"
+
+namespace borealis {
+
+namespace {
+
+// y = scale Σ x over the axes.   dx = scale dy, repeated along them.
+Var sum_op(const char* name, const Var& x, const std::vector<int>& axes, bool keepdim,
+           double scale) {
+  const Tensor X = x.value();
+  const Shape kept = without(X.shape(), axes, true);
+  const Tensor y = sum(X, axes, scale).reshape(without(X.shape(), axes, keepdim));
+  const Shape shape = X.shape();
+  return record(name, y, {x}, [shape, kept, scale](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    const Tensor dy = bw.dy().reshape(kept);
+    // g ← scale·dy + beta·g with dy broadcast: one spread where the axes are neighbours, else by
+    // broadcasting.
+    int first = -1, last = -1;
+    bool neighbours = true;
+    for (int i = 0; i < shape.rank(); ++i) {
+      if (kept[i] == shape[i]) continue;
+      if (first < 0) first = i;
+      for (int j = last + 1; last >= 0 && j < i; ++j) neighbours = neighbours && shape[j] == 1;
+      last = i;
+    }
+    if (neighbours) {
+      const auto [outer, mid, inner] =
+          first < 0 ? Axes{1, 1, shape.numel()} : around(shape, first, last);
+      backend(g.device()).spread(g, dy, outer, mid, inner, scale, beta);
+    } else {
+      const Tensor ones = Tensor::full(shape, scale, g.dtype(), g.device());
+      axpby(g, 1, binary("sum", BinaryOp::mul, ones, dy), beta);
+    }
+  });
+}
+
+// All axes in order, but `axis` last.
+std::vector<int> axis_last(int rank, int axis) {
+  std::vector<int> order;
+  for (int i = 0; i < rank; ++i)
+    if (i != axis) order.push_back(i);
+  order.push_back(axis);
+  return order;
+}
+
+// Runs f on x with `axis` swapped to the end, and swaps it back.
+template <class F>
+Var along_last(const Var& x, int axis, F f) {
+  const int a = x.shape().index(axis), last = x.shape().rank() - 1;
+  return a == last ? f(x) : transpose(f(transpose(x, a, last)), a, last);
+}
+
+RowsArgs rows_of(const Tensor& x) {
+  const int64_t cols = x.shape()[-1];
+  return {.rows = cols ? x.numel() / cols : 0, .cols = cols};
+}
+
+}  // namespace
+
+Var sum(const Var& x, const std::vector<int>& axes, bool keepdim) {
+  return sum_op("sum", x, axes, keepdim, 1);
+}
+
+Var mean(const Var& x, const std::vector<int>& axes, bool keepdim) {
+  const int64_t kept = without(x.shape(), axes, true).numel();
+  if (x.shape().numel() == 0) fail("mean: ", x.shape(), " has no numbers to average");
+  return sum_op("mean", x, axes, keepdim,
+                static_cast<double>(kept) / static_cast<double>(x.shape().numel()));
+}
+
+// y = max x along the axis.   dx = dy where the first maximum stands.
+Var max(const Var& x, int axis, bool keepdim) {
+  const int a = x.shape().index(axis);
+  if (x.shape()[a] == 0) fail("max: axis ", axis, " of ", x.shape(), " is empty");
+  const Axes axes = around(x.shape(), a, a);
+  const Tensor y(without(x.shape(), {a}, keepdim), x.dtype(), x.device());
+  const Tensor index(y.shape(), DType::i32, x.device());
+  backend(x.device()).max(y, index, x.value(), axes.outer, axes.mid, axes.inner);
+  return record("max", y, {x}, [index, axes](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    backend(g.device()).max_grad(g, index, bw.dy(), axes.outer, axes.mid, axes.inner, beta);
+  });
+}
+
+// y = eˣ/Σeˣ.   dx = y (dy − ⟨y, dy⟩).
+Var softmax(const Var& x, int axis) {
+  return along_last(x, axis, [](const Var& z) {
+    const RowsArgs args = rows_of(z.value());
+    const Tensor y = z.value().like();
+    backend(y.device()).softmax(y, z.value(), args);
+    return record("softmax", y, {z}, [y, args](Backward& bw) {
+      const auto [g, beta] = bw.slot(0);
+      backend(g.device()).softmax_grad(g, y, bw.dy(), args, beta);
+    });
+  });
+}
+
+// y = x − log Σeˣ.   dx = dy − eʸ Σdy.
+Var log_softmax(const Var& x, int axis) {
+  return along_last(x, axis, [](const Var& z) {
+    const RowsArgs args = rows_of(z.value());
+    const Tensor y = z.value().like();
+    backend(y.device()).log_softmax(y, z.value(), args);
+    return record("log_softmax", y, {z}, [y, args](Backward& bw) {
+      const auto [g, beta] = bw.slot(0);
+      backend(g.device()).log_softmax_grad(g, y, bw.dy(), args, beta);
+    });
+  });
+}
+
+// y = log Σeˣ.   dx = eˣ⁻ʸ dy.
+Var logsumexp(const Var& x, int axis) {
+  const int a = x.shape().index(axis), rank = x.shape().rank();
+  const Var z = a == rank - 1 ? x : permute(x, axis_last(rank, a));
+  const RowsArgs args = rows_of(z.value());
+  const Tensor Z = z.value(), y(without(x.shape(), {a}, false), x.dtype(), x.device());
+  backend(y.device()).logsumexp(y, Z, args);
+  return record("logsumexp", y, {z}, [Z, y, args](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    backend(g.device()).logsumexp_grad(g, Z, y, bw.dy(), args, beta);
+  });
+}
+
+}  // namespace borealis

@@ -1,0 +1,222 @@
+#include "autograd/var.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "engine/backend.h"
+#include "engine/math.h"
+
+namespace borealis {
+
+namespace {
+
+thread_local bool recording = true;
+thread_local bool checking = false;
+thread_local uint64_t nodes_made = 0;
+
+bool finite(const Tensor& t) {
+  return t.dtype() == DType::i32 || backend(t.device()).all_finite(t);
+}
+
+// "'h.0.attn.c_proj.weight' [128, 128]", or the op that made it.
+std::string describe(const Node* node, const Shape& shape) {
+  std::ostringstream text;
+  if (node && !node->name.empty())
+    text << '\'' << node->name << "' ";
+  else if (node && node->rule)
+    text << "the output of " << node->op << ' ';
+  text << shape;
+  return text.str();
+}
+
+void check_output(const char* op, const Tensor& value, const std::vector<Var>& inputs) {
+  if (finite(value)) return;
+  std::ostringstream text;
+  for (const Var& x : inputs) {
+    if (!x) continue;
+    text << (text.str().empty() ? "" : ", ")
+         << describe(x.needs_grad() ? x.node().get() : nullptr, x.shape())
+         << (finite(x.value()) ? "" : " (not finite itself)");
+  }
+  fail_runtime("anomaly: ", op, " is the first op with a non-finite result: its output is ",
+               value.shape(), ", its inputs are ", text.str());
+}
+
+// Every node that `root` can reach and whose gradient is wanted, newest first.
+std::vector<Node*> newest_first(Node* root) {
+  std::vector<Node*> reached, open{root};
+  std::unordered_set<Node*> seen{root};
+  while (!open.empty()) {
+    Node* node = open.back();
+    open.pop_back();
+    reached.push_back(node);
+    for (const auto& input : node->inputs)
+      if (input && seen.insert(input.get()).second) open.push_back(input.get());
+  }
+  std::sort(reached.begin(), reached.end(), [](Node* a, Node* b) { return a->number > b->number; });
+  return reached;
+}
+
+void check_gradients(const Node& node) {
+  for (const auto& input : node.inputs)
+    if (input && input->written && !finite(input->grad))
+      fail_runtime("anomaly: the gradient rule of ", node.op,
+                   " is the first with a non-finite result: the gradient of ",
+                   describe(input.get(), input->shape), " (the gradient of its output, ",
+                   node.shape, ", is ", finite(node.grad) ? "finite)" : "not finite)");
+}
+
+}  // namespace
+
+// A graph that was never run may be very long: it is taken apart in a loop, not by recursion.
+Node::~Node() {
+  std::vector<std::shared_ptr<Node>> open = std::move(inputs);
+  while (!open.empty()) {
+    const std::shared_ptr<Node> node = std::move(open.back());
+    open.pop_back();
+    if (!node || node.use_count() > 1) continue;
+    node->rule = nullptr;  // first: its captures may hold the last handles of values
+    std::move(node->inputs.begin(), node->inputs.end(), std::back_inserter(open));
+    node->inputs.clear();
+  }
+}
+
+Var::Var(const Tensor& value) : state_(std::make_shared<State>(State{value, nullptr})) {}
+
+Var Var::leaf(const Tensor& value, std::string name) {
+  Var v(value);
+  v.state_->node = std::make_shared<Node>();
+  Node& n = *v.state_->node;
+  n.number = ++nodes_made;
+  n.shape = value.shape();
+  n.dtype = value.dtype();
+  n.device = value.device();
+  n.name = std::move(name);
+  return v;
+}
+
+const Tensor& Var::value() const {
+  if (!state_) fail("var: this Var holds no value");
+  return state_->value;
+}
+
+Tensor Var::grad() const {
+  return needs_grad() && state_->node->written ? state_->node->grad : Tensor();
+}
+
+void Var::zero_grad() const {
+  if (needs_grad()) state_->node->written = false;
+}
+
+void Var::move_to(const Tensor& value, const Tensor& grad) const {
+  if (!needs_grad() || !state_->node->is_leaf()) fail("move_to: only leaves live in an arena");
+  value.copy_from(state_->value);
+  if (state_->node->written) grad.copy_from(state_->node->grad);
+  state_->value = value;
+  state_->node->grad = grad;
+}
+
+void Var::assign(const Tensor& value) const {
+  if (!needs_grad() || !state_->node->is_leaf()) fail("assign: only leaves may be replaced");
+  if (!(value.shape() == shape())) fail("assign: ", shape(), " cannot become ", value.shape());
+  state_->value = value;
+  Node& n = *state_->node;
+  n.dtype = value.dtype();
+  n.device = value.device();
+  n.grad = {};
+  n.written = false;
+}
+
+void Var::backward() const {
+  if (!needs_grad())
+    fail("backward: nothing here needs a gradient (no parameter went in, or NoGrad was on)");
+  if (shape().numel() != 1) fail("backward: the loss must be a single number, got ", shape());
+  Node& root = *state_->node;
+  if (root.used) fail("backward: this graph has been used already; run the forward pass again");
+
+  if (!root.grad) root.grad = Tensor(root.shape, root.dtype, root.device);
+  root.grad.fill(1);
+  root.written = true;
+  // Rules are freed as they run, and with them the saved activations; the nodes themselves stay
+  // linked until the loss goes, so these pointers hold.
+  for (Node* node : newest_first(&root)) {
+    if (node->used)
+      fail("backward: a part of this graph (", node->op,
+           ") has been used already; run the forward pass again");
+    if (node->is_leaf()) continue;
+    if (node->written) {
+      Backward bw(*node);
+      node->rule(bw);
+      if (checking) check_gradients(*node);
+    }
+    node->rule = nullptr;
+    node->grad = {};
+    node->written = false;
+    node->used = true;
+  }
+}
+
+Backward::Slot Backward::slot(int i) {
+  Node& n = input(i);
+  if (n.written) {
+    if (!n.is_leaf() && !n.grad.sole_owner()) n.grad = n.grad.clone();
+    return {n.grad, 1};
+  }
+  if (!n.grad || !n.is_leaf()) n.grad = Tensor(n.shape, n.dtype, n.device);
+  n.written = true;
+  return {n.grad, 0};
+}
+
+void Backward::add(int i, const Tensor& t) {
+  Node& n = input(i);
+  if (!(t.shape() == n.shape))
+    fail(node_.op, ": the gradient of an input ", n.shape, " came out as ", t.shape());
+  if (!n.written && !n.is_leaf()) {
+    n.grad = t;
+    n.written = true;
+    return;
+  }
+  // A leaf keeps its own memory: others may hold t.
+  const auto [g, beta] = slot(i);
+  axpby(g, 1, t, beta);
+}
+
+Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs,
+           std::function<void(Backward&)> rule) {
+  if (checking) check_output(op, value, inputs);
+  Var y(value);
+  const auto needs = [](const Var& x) { return x.needs_grad(); };
+  if (!recording || std::none_of(inputs.begin(), inputs.end(), needs)) return y;
+
+  y.state_->node = std::make_shared<Node>();
+  Node& n = *y.state_->node;
+  n.op = op;
+  n.number = ++nodes_made;
+  n.shape = value.shape();
+  n.dtype = value.dtype();
+  n.device = value.device();
+  for (const Var& x : inputs) n.inputs.push_back(x.needs_grad() ? x.node() : nullptr);
+  n.rule = std::move(rule);
+  return y;
+}
+
+Var record(const char* op, const Tensor& value, std::initializer_list<Var> inputs,
+           std::function<void(Backward&)> rule) {
+  return record(op, value, std::vector<Var>(inputs), std::move(rule));
+}
+
+NoGrad::NoGrad() : before_(recording) {
+  recording = false;
+}
+NoGrad::~NoGrad() {
+  recording = before_;
+}
+
+Anomaly::Anomaly(bool on) : before_(checking) {
+  checking = on;
+}
+Anomaly::~Anomaly() {
+  checking = before_;
+}
+
+}  // namespace borealis

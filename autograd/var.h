@@ -1,0 +1,140 @@
+// Var: a value that remembers how it was made, so that gradients can flow back.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace borealis {
+
+class Backward;
+
+// The place where one value's gradient arrives. Holds no values: what a rule needs, its lambda
+// captured.
+struct Node {
+  const char* op = "leaf";
+  uint64_t number = 0;  // creation order, which in an eager system is a topological order
+  Shape shape;
+  DType dtype = DType::f32;
+  Device device;
+
+  Tensor grad;           // defined once something was written
+  bool written = false;  // whether grad belongs to this generation (leaves keep the memory)
+  bool used = false;     // its rule has run: a second backward() is an error
+  std::string name;      // of a parameter, for messages
+
+  std::vector<std::shared_ptr<Node>> inputs;  // null: that input needs no gradient
+  std::function<void(Backward&)> rule;        // empty for leaves
+
+  bool is_leaf() const { return inputs.empty(); }
+  ~Node();
+};
+
+// A shared handle. There is no in-place op on a Var, so a value never changes behind a graph's
+// back; only optimizers write into parameters, after backward() has consumed the graph.
+class Var {
+ public:
+  Var() = default;
+  Var(const Tensor& value);                                     // implicit: a constant
+  static Var leaf(const Tensor& value, std::string name = {});  // wants a gradient
+
+  bool defined() const { return state_ != nullptr; }
+  explicit operator bool() const { return defined(); }
+
+  const Tensor& value() const;
+  const Shape& shape() const { return value().shape(); }
+  DType dtype() const { return value().dtype(); }
+  Device device() const { return value().device(); }
+  double item() const { return value().item(); }
+
+  bool needs_grad() const { return state_ && state_->node; }
+  // The gradient of this generation; an undefined Tensor if none arrived.
+  Tensor grad() const;
+  // Starts a new generation: the next gradient overwrites the memory instead of adding to it.
+  void zero_grad() const;
+  const std::shared_ptr<Node>& node() const { return state_->node; }
+
+  // Runs every rule that leads here, newest first; leaves end up with their gradients. The value
+  // must be a single number. The graph is consumed.
+  void backward() const;
+
+  // Moves a leaf's value and gradient to other memory of the same shape; all its handles follow.
+  void move_to(const Tensor& value, const Tensor& grad) const;
+  // Replaces a leaf's value (another type or device); a gradient is forgotten.
+  void assign(const Tensor& value) const;
+
+ private:
+  struct State {
+    Tensor value;
+    std::shared_ptr<Node> node;  // null: no gradient wanted
+  };
+  std::shared_ptr<State> state_;
+
+  friend Var record(const char*, const Tensor&, std::initializer_list<Var>,
+                    std::function<void(Backward&)>);
+  friend Var record(const char*, const Tensor&, const std::vector<Var>&,
+                    std::function<void(Backward&)>);
+};
+
+// What a gradient rule sees: the gradient of its output, and where its inputs' gradients go.
+class Backward {
+ public:
+  explicit Backward(Node& node) : node_(node) {}
+
+  const Tensor& dy() const { return node_.grad; }
+  bool needs(int i) const { return node_.inputs[static_cast<size_t>(i)] != nullptr; }
+
+  // Memory to write input i's gradient into, as  g ← new + beta·g.  The first writer gets beta = 0
+  // and undefined memory, so nothing is ever zero-filled.
+  struct Slot {
+    Tensor g;
+    double beta;
+  };
+  Slot slot(int i);
+
+  // Adds t to input i's gradient; where nothing was written, the handle itself is passed on. t must
+  // not be written to afterwards. It may be dy(): sharing is resolved when somebody writes.
+  void add(int i, const Tensor& t);
+
+ private:
+  Node& node_;
+  Node& input(int i) { return *node_.inputs[static_cast<size_t>(i)]; }
+};
+
+// The only way an op enters the graph: returns `value` as a Var, with `rule` behind it if recording
+// is on and some input needs a gradient.
+Var record(const char* op, const Tensor& value, std::initializer_list<Var> inputs,
+           std::function<void(Backward&)> rule);
+Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs,
+           std::function<void(Backward&)> rule);
+
+// No recording while it lives: for evaluation and sampling.
+class NoGrad {
+ public:
+  NoGrad();
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  bool before_;
+};
+
+// While it lives, every op and every gradient rule is checked: the first one that makes a NaN or an
+// infinity throws std::runtime_error naming the op, the tensor and what went in. Slow.
+class Anomaly {
+ public:
+  explicit Anomaly(bool on = true);
+  ~Anomaly();
+  Anomaly(const Anomaly&) = delete;
+  Anomaly& operator=(const Anomaly&) = delete;
+
+ private:
+  bool before_;
+};
+
+}  // namespace borealis

@@ -1,0 +1,58 @@
+// Prints text from a checkpoint of train_gpt, byte by byte.
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+
+#include "demos/checkpoint.h"
+#include "demos/sampling.h"
+#include "engine/backend.h"
+#include "engine/parallel.h"
+#include "nn/weights.h"
+
+using namespace borealis;
+
+int main(int argc, char** argv) try {
+  CLI::App app{"Prints text from a checkpoint of train_gpt.", "sample_gpt"};
+  app.option_defaults()->take_last();
+  std::string checkpoint = "out/ckpt.safetensors", device = "cpu";
+  SamplingOptions o;
+  int threads = 0;
+  app.add_option("--checkpoint", checkpoint, "file that train_gpt wrote")->capture_default_str();
+  app.add_option("--start", o.start, "text to go on from (a line break)");
+  app.add_option("--max_new_tokens,--max-new-tokens", o.max_new_tokens)->capture_default_str();
+  app.add_option("--temperature", o.temperature, "0: always the likeliest byte")
+      ->capture_default_str();
+  app.add_option("--top_k,--top-k", o.top_k, "draw among the likeliest; 0: among all")
+      ->capture_default_str();
+  app.add_option("--seed", o.seed)->capture_default_str();
+  app.add_option("--device", device, "cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--threads", threads, "0: one per core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& e) {
+    fail("sample_gpt: ", e.what(), "; --help lists the flags");
+  }
+  check(o);
+  set_threads(threads);
+  const Device where = parse_device(device);
+  backend(where);  // says at once if this build has no such device
+
+  const Checkpoint c = read_checkpoint(checkpoint);
+  Rng unused(0);  // draws weights that the file's replace
+  const Gpt model(c.options.model, unused, DType::f32, where);
+  from_file(model.parameters(), c.weights, checkpoint);
+
+  std::fwrite(o.start.data(), 1, o.start.size(), stdout);
+  sample(model, ByteVocabulary(c.vocabulary), o, [](char byte) {
+    std::fputc(byte, stdout);
+    std::fflush(stdout);
+  });
+  std::printf("\n");
+} catch (const std::exception& e) {
+  std::fprintf(stderr, "%s\n", e.what());
+  return 1;
+}

@@ -1,0 +1,195 @@
+// Trains a compact GPT on a text, from bytes to a sample. All that a run does, in the order it
+// happens.
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "demos/progress.h"
+#include "demos/sampling.h"
+#include "demos/training.h"
+#include "engine/files.h"
+#include "engine/gemm.h"
+#include "engine/parallel.h"
+#include "nn/weights.h"
+#include "optim/clip.h"
+
+using namespace borealis;
+namespace fs = std::filesystem;
+
+namespace {
+
+volatile std::sig_atomic_t interrupted = 0;
+
+// Makes the output folder, and sets aside what an earlier run left there.
+void prepare_folder(const RunOptions& run) {
+  std::error_code trouble;
+  fs::create_directories(run.out_dir, trouble);
+  if (trouble)
+    fail_runtime(run.out_dir, ": cannot be made (", trouble.message(),
+                 "); choose another --out_dir");
+  if (run.resume) return;
+  for (const std::string file : {"ckpt.safetensors", "log.jsonl"}) {
+    const fs::path old = fs::path(run.out_dir) / file;
+    if (!fs::exists(old)) continue;
+    fs::rename(old, fs::path(run.out_dir) / ("previous." + file), trouble);
+    if (trouble) fail_runtime(old.string(), ": cannot be set aside (", trouble.message(), ")");
+  }
+}
+
+// What belongs to this machine and moment, apart from the checkpoint.
+void write_run_file(const RunOptions& run, const std::string& source, double seconds) {
+  const nlohmann::json j = {{"data", source},          {"out_dir", run.out_dir},
+                            {"device", run.device},    {"threads", threads()},
+                            {"gemm", gemm_provider()}, {"written", std::time(nullptr)},
+                            {"seconds", seconds}};
+  write_file_atomically(run.out_dir + "/run.json",
+                        [&](std::ostream& out) { out << j.dump(2) << '\n'; });
+}
+
+// Goes through the step that went wrong once more and says where it went wrong first.
+[[noreturn]] void explain(const Gpt& model, const TokenBatch& b, const Options& o, int64_t step) {
+  std::string where = "no single op of the model stands out";
+  try {
+    const Anomaly watch;
+    Rng dropout = rng_for(o.train.seed, Purpose::dropout, step);
+    model.loss(b.inputs, b.targets, &dropout).backward();
+  } catch (const std::runtime_error& e) {
+    where = e.what();
+  }
+  fail_runtime("train_gpt: the loss or its gradient is not finite at step ", step, ": ", where,
+               "\nTry a lower learning rate; what was saved before is unharmed.");
+}
+
+int run(int argc, char** argv) {
+  Options o = parse_train_options(argc, argv);
+  TrainOptions& t = o.train;
+  const std::string checkpoint_path = o.run.out_dir + "/ckpt.safetensors";
+  Checkpoint saved;
+  if (o.run.resume) {
+    saved = read_checkpoint(checkpoint_path);
+    t = saved.options;
+  }
+  check(t);
+  const Device device = parse_device(o.run.device);
+  backend(device);  // says at once if this build has no such device
+  set_threads(o.run.threads);
+
+  // The text.
+  const std::string source = o.run.data.empty() ? "the project's own sources" : o.run.data;
+  const Corpus corpus(o.run.data.empty() ? own_sources() : read_text(o.run.data),
+                      t.model.block_size, source);
+  t.model.vocab = corpus.vocabulary.size();
+  if (o.run.resume && corpus.fingerprint != saved.fingerprint)
+    fail(source, ": is not the text that ", checkpoint_path,
+         " was trained on; give that one with --data");
+
+  // The model and its optimizers.
+  Rng weights = rng_for(t.seed, Purpose::weights);
+  const Gpt model(t.model, weights, DType::f32, device);
+  Optimizers optimizers(model.parameters(), t);
+  if (o.run.resume) {
+    from_file(model.parameters(), saved.weights, checkpoint_path);
+    optimizers.load_state(saved.optimizer, saved.step);
+  }
+  prepare_folder(o.run);
+  JsonLog log(o.run.out_dir + "/log.jsonl",
+              o.run.resume ? std::optional(saved.step) : std::nullopt);
+  std::printf(
+      "%s: %lld bytes, %lld of them different; a model of %.2fM parameters; %s; %d threads\n",
+      source.c_str(), static_cast<long long>(corpus.train.size() + corpus.val.size()),
+      static_cast<long long>(t.model.vocab), static_cast<double>(model.parameter_count()) / 1e6,
+      t.optimizer.c_str(), threads());
+
+  const auto save = [&](int64_t step) {
+    write_checkpoint(checkpoint_path, {t, step, corpus.vocabulary.bytes(), corpus.fingerprint,
+                                       to_file(model.parameters()), optimizers.state()});
+  };
+  std::signal(SIGINT, [](int) { interrupted = 1; });
+  const Anomaly watch(o.run.anomaly);
+  const Stopwatch total;
+  ProgressLine progress(saved.step);
+  double train_loss = 0, seconds_since_log = 0;
+  int64_t steps_since_log = 0;
+
+  int64_t step = saved.step;
+  while (step < t.max_iters && !interrupted) {
+    const Stopwatch clock;
+    const bool measure =
+        o.run.diagnose > 0 && (step + 1) % o.run.diagnose == 0 && optimizers.spectral();
+    if (optimizers.spectral()) optimizers.spectral()->diagnose(measure);
+
+    // One step: a batch, its loss, the gradient, an update.
+    Rng batches = rng_for(t.seed, Purpose::batches, step),
+        dropout = rng_for(t.seed, Purpose::dropout, step);
+    const TokenBatch batch = corpus.train.random_batch(t.batch_size, t.model.block_size, batches);
+    const Var loss = model.loss(batch.inputs, batch.targets, &dropout);
+    loss.backward();
+    optimizers.arena().finish_gradients();
+    const Tensor grad_norm = clip_grad_norm(optimizers.arena(), t.grad_clip);
+    train_loss = loss.item();
+    if (!std::isfinite(train_loss) || !std::isfinite(grad_norm.item()))
+      explain(model, batch, o, step);
+    const LearningRates rates = learning_rates(t, step);
+    optimizers.step(rates);
+    optimizers.arena().zero_grad();
+
+    ++step;
+    ++steps_since_log;
+    seconds_since_log += clock.seconds();
+
+    // What the run tells and keeps.
+    const bool evaluate = step % t.eval_interval == 0 && step < t.max_iters;
+    if (step % o.run.log_interval == 0 || measure || evaluate || step == t.max_iters) {
+      StepReport r;
+      r.step = step;
+      r.max_iters = t.max_iters;
+      r.train_loss = train_loss;
+      if (evaluate) r.val_loss = estimate_loss(model, corpus.val, t, step);
+      r.lr = rates.hidden_matrix;
+      r.grad_norm = grad_norm.item();
+      r.ms = 1e3 * seconds_since_log / static_cast<double>(steps_since_log);
+      r.tokens_per_s = static_cast<double>(t.batch_size * t.model.block_size) / r.ms * 1e3;
+      if (measure) r.matrices = diagnosis(*optimizers.spectral());
+      log.write(r);
+      progress.show(r);
+      seconds_since_log = 0;
+      steps_since_log = 0;
+    }
+    if (evaluate) save(step);
+  }
+  progress.finish();
+  save(step);
+  write_run_file(o.run, source, total.seconds());
+  if (interrupted) {
+    std::printf("stopped at step %lld; go on with --init_from resume --out_dir %s\n",
+                static_cast<long long>(step), o.run.out_dir.c_str());
+    return 130;
+  }
+
+  const double val_loss = full_loss(model, corpus.val, t.batch_size);
+  log.write({{"final", true},
+             {"step", step},
+             {"val_loss", val_loss},
+             {"train_loss", train_loss},
+             {"seconds", total.seconds()}});
+  std::printf("val loss %.4f over the whole validation split, after %s\n", val_loss,
+              duration(total.seconds()).c_str());
+  std::printf("--- sample ---\n");
+  sample(model, corpus.vocabulary, {.seed = t.seed}, [](char byte) {
+    std::fputc(byte, stdout);
+    std::fflush(stdout);
+  });
+  std::printf("\n--- %s; more with sample_gpt --checkpoint %s ---\n", checkpoint_path.c_str(),
+              checkpoint_path.c_str());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try { return run(argc, argv); } catch (const std::exception& e) {
+  std::fprintf(stderr, "%s\n", e.what());
+  return 1;
+}

@@ -1,0 +1,102 @@
+#include "demos/training.h"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "optim/schedule.h"
+
+namespace borealis {
+
+Rng rng_for(uint64_t seed, Purpose purpose, int64_t step) {
+  // An odd multiple of the golden ratio keeps neighbouring seeds' keys apart.
+  const uint64_t key = seed + static_cast<uint64_t>(purpose) * 0x9E3779B97F4A7C15u;
+  return Rng(key, static_cast<uint32_t>(step));
+}
+
+namespace {
+
+SpectralConfig spectral_config(const TrainOptions& o) {
+  SpectralConfig c = o.optimizer == "muon" ? muon() : aurora();
+  c.direction.polar = parse_polar(o.polar);
+  c.weight_decay = o.weight_decay;
+  if (o.optimizer == "aurora") {
+    c.direction.balance = parse_balance(o.balance);
+    c.direction.pp_iterations = static_cast<int>(o.pp_iterations);
+    c.direction.pp_beta = o.pp_beta;
+    c.where = parse_where(o.where);
+  }
+  return c;
+}
+
+AdamWOptions adamw_options(const TrainOptions& o) {
+  // Beside a spectral optimizer nothing else decays.
+  return {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.spectral() ? 0 : o.weight_decay};
+}
+
+}  // namespace
+
+Optimizers::Optimizers(const ParamList& params, const TrainOptions& o)
+    : arena_(params),
+      spectral_(o.spectral() ? std::make_unique<Spectral>(arena_, spectral_config(o)) : nullptr),
+      adamw_(arena_, adamw_options(o), o.spectral() ? is_other : is_any) {}
+
+void Optimizers::step(const LearningRates& rates) {
+  if (spectral_) spectral_->step(rates);
+  adamw_.step(rates);
+}
+
+std::map<std::string, Tensor> Optimizers::state() const {
+  auto tensors = adamw_.state().tensors;
+  if (spectral_) tensors.merge(spectral_->state().tensors);
+  return tensors;
+}
+
+void Optimizers::load_state(const std::map<std::string, Tensor>& tensors, int64_t steps) {
+  const OptimizerState saved{steps, tensors};
+  if (spectral_) spectral_->load_state(saved);
+  adamw_.load_state(saved);
+}
+
+LearningRates learning_rates(const TrainOptions& o, int64_t step) {
+  const double least = o.learning_rate > 0 ? std::min(1.0, o.min_lr / o.learning_rate) : 0;
+  const double factor =
+      o.schedule == Schedule::cosine
+          ? warmup_cosine(step, o.warmup_iters, o.lr_decay_iters, 1, least)
+          : std::max(least, warmup_linear(step, o.warmup_iters, o.lr_decay_iters, 1));
+  const double hidden = o.spectral() ? o.matrix_lr : o.learning_rate;
+  return LearningRates(hidden, o.embed_lr, o.head_lr, o.vector_lr) * factor;
+}
+
+double estimate_loss(const Gpt& model, const TokenStream& data, const TrainOptions& o,
+                     int64_t step) {
+  const NoGrad off;
+  Rng rng = rng_for(o.seed, Purpose::evaluation, step);
+  double sum = 0;
+  for (int64_t i = 0; i < o.eval_iters; ++i) {
+    const TokenBatch b = data.random_batch(o.batch_size, o.model.block_size, rng);
+    sum += model.loss(b.inputs, b.targets).item();
+  }
+  return sum / static_cast<double>(o.eval_iters);
+}
+
+double full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size) {
+  const NoGrad off;
+  const int64_t T = model.config.block_size, windows = data.window_count(T);
+  double sum = 0;
+  for (int64_t first = 0; first < windows; first += batch_size) {
+    const int64_t B = std::min(batch_size, windows - first);
+    const TokenBatch b = data.windows(first, B, T);
+    sum += model.loss(b.inputs, b.targets).item() * static_cast<double>(B);
+  }
+  return sum / static_cast<double>(windows);
+}
+
+nlohmann::json diagnosis(const Spectral& spectral) {
+  nlohmann::json j;
+  for (const Spectral::Report& r : spectral.report())
+    j[r.name] = {{"row_norm_cv", r.row_norm_cv}, {"polar_error", r.polar_error}};
+  return j;
+}
+
+}  // namespace borealis

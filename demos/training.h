@@ -1,0 +1,54 @@
+// The pieces of a training run that train_gpt puts in order.
+#pragma once
+
+#include <memory>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "demos/checkpoint.h"
+#include "demos/text.h"
+#include "demos/train_options.h"
+#include "nn/gpt.h"
+#include "optim/adamw.h"
+#include "optim/spectral.h"
+
+namespace borealis {
+
+// Independent sequences of random numbers from one seed.
+enum class Purpose : uint64_t { weights, batches, dropout, evaluation, sample };
+Rng rng_for(uint64_t seed, Purpose purpose, int64_t step = 0);
+
+// The optimizers a run asks for, over one arena: a spectral one for hidden matrices if it asks for
+// one, AdamW for the rest.
+class Optimizers {
+ public:
+  Optimizers(const ParamList& params, const TrainOptions& o);
+
+  const ParamArena& arena() const { return arena_; }
+  // Null without one.
+  Spectral* spectral() { return spectral_.get(); }
+  void step(const LearningRates& rates);
+
+  std::map<std::string, Tensor> state() const;
+  // `steps`: updates made when the state was saved.
+  void load_state(const std::map<std::string, Tensor>& tensors, int64_t steps);
+
+ private:
+  ParamArena arena_;
+  std::unique_ptr<Spectral> spectral_;
+  AdamW adamw_;
+};
+
+// What each role's learning rate is at a step, counted from 0.
+LearningRates learning_rates(const TrainOptions& o, int64_t step);
+
+// Mean loss over `batches` random batches: nanoGPT's estimate.
+double estimate_loss(const Gpt& model, const TokenStream& data, const TrainOptions& o,
+                     int64_t step);
+// Mean loss over all consecutive, non-overlapping windows of block_size.
+double full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size);
+
+// {NAME: {row_norm_cv, polar_error}} of the last measured step.
+nlohmann::json diagnosis(const Spectral& spectral);
+
+}  // namespace borealis

@@ -1,0 +1,268 @@
+// The abstract device: every kernel on raw memory. One object per device.
+//
+// Conventions. Outputs come first, then inputs, then sizes, then scalars. Kernels may assume what
+// the checked callers (engine/math.h, autograd/ops_*.cpp) have verified. Nothing allocates except
+// through the pool, nothing waits for the device except download() and all_finite(). `beta` says
+// what happens to what is there: y ← result + beta·y; with beta = 0 y is never read, so its memory
+// may be uninitialised. Every reduction has an order fixed by shapes alone (see engine/parallel.h).
+//
+// Adding a kernel: declare it pure virtual here, and the compiler names every backend that lacks
+// it. A fused kernel gets a base-class default in engine/composed.cpp made of core kernels with the
+// same saved tensors: the reference its fast forms are tested against.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/device.h"
+#include "engine/philox.h"
+#include "engine/pointwise.h"
+#include "engine/shape.h"
+#include "engine/span.h"
+#include "engine/storage.h"
+
+namespace borealis {
+
+// Two inputs under NumPy broadcasting, walked with a common shape; stride 0 repeats. In elements.
+struct Broadcast {
+  Shape shape;
+  std::array<int64_t, Shape::max_rank> a_stride{}, b_stride{};
+};
+
+// dst[index] ← src[index] + beta·dst[index] over `shape`, both sides with strides in elements.
+struct StridedCopy {
+  Shape shape;
+  std::array<int64_t, Shape::max_rank> dst_stride{}, src_stride{};
+};
+
+enum class ReduceOp { sum, max };
+
+// Up to two batch dimensions of a matrix: outer, inner.
+struct Batch {
+  std::array<int64_t, 2> count{1, 1};
+  std::array<int64_t, 2> stride{0, 0};
+  int64_t total() const { return count[0] * count[1]; }
+};
+
+// c ← alpha·op(a)·op(b) + beta·c for each of batch[0]·batch[1] products; row-major with leading
+// dimensions; op is the identity or the transpose. op(a): [m, k], op(b): [k, n], c: [m, n].
+struct GemmArgs {
+  DType dtype = DType::f32;
+  int64_t m = 0, n = 0, k = 0;
+  const void *a = nullptr, *b = nullptr;
+  void* c = nullptr;
+  bool trans_a = false, trans_b = false;
+  int64_t lda = 0, ldb = 0, ldc = 0;
+  std::array<int64_t, 2> batch{1, 1}, stride_a{0, 0}, stride_b{0, 0}, stride_c{0, 0};
+  double alpha = 1, beta = 0;
+};
+
+// A batch of matrices for kernels that are no products: element (i, j) of matrix (p, q) lies at
+// data + p·batch.stride[0] + q·batch.stride[1] + i·row_stride + j·col_stride.
+struct MatrixView {
+  void* data = nullptr;
+  DType dtype = DType::f32;
+  int64_t rows = 0, cols = 0, row_stride = 0, col_stride = 1;
+  Batch batch;
+};
+
+// Rows of `cols` numbers. With causal_rows > 0, row r sees only its first
+// (r mod causal_rows) + causal_offset + 1 numbers; the rest count as −∞ (probability 0).
+struct RowsArgs {
+  int64_t rows = 0, cols = 0;
+  int64_t causal_rows = 0, causal_offset = 0;
+};
+
+// LayerNorm (center) or RMSNorm over rows of `cols` numbers.
+struct NormArgs {
+  int64_t rows = 0, cols = 0;
+  double eps = 0;
+  bool center = true;
+};
+
+// Dropout: element i is kept when uniform(stream.word(i)) ≥ p, and then scaled by 1/(1−p).
+struct DropoutArgs {
+  double p = 0;
+  RandomStream stream;
+};
+
+// Attention of Tq queries over Tk keys, for `batch` sequences and `heads` heads of `dim` numbers.
+// Row t of sequence s, head h starts at  base + s·batch_stride + t·row_stride + h·dim,  so packed
+// QKV [B, T, 3C] needs no copy. Query i sees keys 0 … i + offset (offset = Tk − Tq for a KV cache).
+// Dropout acts on the probabilities; element index ((s·heads + h)·Tq + i)·Tk + j.
+struct AttentionArgs {
+  DType dtype = DType::f32;
+  int64_t batch = 0, heads = 0, tq = 0, tk = 0, dim = 0, offset = 0;
+  double scale = 1;
+  int64_t q_batch_stride = 0, q_row_stride = 0;
+  int64_t k_batch_stride = 0, k_row_stride = 0;
+  int64_t v_batch_stride = 0, v_row_stride = 0;
+  int64_t y_batch_stride = 0, y_row_stride = 0;
+  const void *q = nullptr, *k = nullptr, *v = nullptr;
+  DropoutArgs dropout = {};
+};
+
+// Gradients of attention, with the strides of q, k, v. Each is written as  new + beta·old.
+struct AttentionGrads {
+  void *dq = nullptr, *dk = nullptr, *dv = nullptr;
+  double beta_q = 0, beta_k = 0, beta_v = 0;
+};
+
+// Rotary embedding of x [outer, T, heads·dim]: pairs (i, i + dim/2) turn by (t + offset)·freq[i].
+// cos, sin: [≥ T + offset, dim/2], in x's type. `inverse` turns back: that is the gradient.
+struct RotaryArgs {
+  int64_t outer = 0, t = 0, heads = 0, dim = 0, offset = 0;
+  bool inverse = false;
+};
+
+// AdamW (Loshchilov & Hutter, 2019) over one run of numbers; see optim/adamw.h for the formula.
+struct AdamWArgs {
+  double lr = 0, beta1 = 0, beta2 = 0, eps = 0, weight_decay = 0;
+  int64_t step = 1;  // 1 for the first update: bias correction
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+
+  virtual Device device() const = 0;
+  Pool& pool() { return pool_; }
+
+  // --- memory ---------------------------------------------------------------------------------
+  virtual void* allocate(size_t bytes) = 0;  // 64-byte aligned; null when there is none left
+  virtual void release(void* data) = 0;
+  virtual void copy(void* dst, const void* src, size_t bytes) = 0;
+  virtual void upload(void* dst, const void* host, size_t bytes) = 0;
+  virtual void download(void* host, const void* src, size_t bytes) = 0;
+  virtual void synchronize() = 0;
+
+  // --- pointwise ------------------------------------------------------------------------------
+  virtual void fill(Span y, double value) = 0;
+  virtual void cast(Span y, ConstSpan x) = 0;
+  // y ← op(x);  dx ← op'(saved)·dy + beta·dx, where saved is x or y as pointwise.h says.
+  virtual void unary(UnaryOp op, Span y, ConstSpan x, double param) = 0;
+  virtual void unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, double param,
+                          double beta) = 0;
+  // y ← op(a, b);  da ← ∂op/∂a·dy + beta·da (side 0) or the same for b (side 1). The gradient has
+  // the full broadcast shape; the caller sums it down.
+  virtual void binary(BinaryOp op, Span y, ConstSpan a, ConstSpan b, const Broadcast& walk) = 0;
+  virtual void binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstSpan b, ConstSpan dy,
+                           const Broadcast& walk, double beta) = 0;
+  // y ← alpha·x + shift + beta·y.
+  virtual void affine(Span y, ConstSpan x, double alpha, double shift, double beta) = 0;
+  // y ← factor[0]·y, the factor on the device.
+  virtual void scale_by(Span y, ConstSpan factor) = 0;
+  virtual void strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, double beta) = 0;
+  // y ← mask(x)/(1−p) + beta·y. The same call is the gradient.
+  virtual void dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) = 0;
+
+  // --- reductions -----------------------------------------------------------------------------
+  // x seen as [outer, mid, inner]: y[o, i] ← scale·Σ_m x[o, m, i] + beta·y[o, i].
+  virtual void sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
+                   double beta) = 0;
+  // y[o, i] ← max_m x[o, m, i], and the first m that attains it (a NaN wins).
+  virtual void max(Span y, Span index, ConstSpan x, int64_t outer, int64_t mid, int64_t inner) = 0;
+  // dx[o, m, i] ← (m = index[o, i])·dy[o, i] + beta·dx.
+  virtual void max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer, int64_t mid,
+                        int64_t inner, double beta) = 0;
+  // y[o, m, i] ← scale·x[o, i] + beta·y: the gradient of sum.
+  virtual void spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
+                      double beta) = 0;
+  virtual void sum_squares(Span y, ConstSpan x) = 0;  // y[0] ← Σ x²
+  virtual bool all_finite(ConstSpan x) = 0;           // waits for the device
+
+  // --- rows -----------------------------------------------------------------------------------
+  virtual void softmax(Span y, ConstSpan x, const RowsArgs& args) = 0;
+  virtual void softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args,
+                            double beta) = 0;
+  virtual void log_softmax(Span y, ConstSpan x, const RowsArgs& args) = 0;
+  virtual void log_softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args,
+                                double beta) = 0;
+  virtual void logsumexp(Span y, ConstSpan x, const RowsArgs& args) = 0;  // y: [rows]
+  // dx ← exp(x − y)·dy + beta·dx, with y, dy: [rows].
+  virtual void logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy, const RowsArgs& args,
+                              double beta) = 0;
+
+  // y ← (x − mean)·rstd·gain + bias; saves mean (if center) and rstd = 1/√(var + eps), each [rows].
+  // gain and bias may be absent (null).
+  virtual void norm(Span y, Span mean, Span rstd, ConstSpan x, ConstSpan gain, ConstSpan bias,
+                    const NormArgs& args) = 0;
+  // Gradients with respect to x, gain and bias; an output that is null is not wanted.
+  virtual void norm_grad(Span dx, double beta_x, Span dgain, double beta_gain, Span dbias,
+                         double beta_bias, ConstSpan x, ConstSpan gain, ConstSpan mean,
+                         ConstSpan rstd, ConstSpan dy, const NormArgs& args) = 0;
+
+  // --- tables ---------------------------------------------------------------------------------
+  // y[i] ← table[ids[i]], rows of `cols` numbers. Ids are checked by the caller on the host side.
+  virtual void embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) = 0;
+  // dtable[ids[i]] += dy[i] in the order of i, after dtable ← beta·dtable.
+  virtual void embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_t cols,
+                              double beta) = 0;
+  // The first i with ids[i] outside [0, limit) and ids[i] ≠ ignored, or −1. Waits for the device.
+  virtual int64_t first_bad_id(ConstSpan ids, int64_t limit, int64_t ignored) = 0;
+
+  // --- fused ----------------------------------------------------------------------------------
+  // loss[0] ← mean over rows with targets[r] ≠ ignored of lse[r] − logits[r, targets[r]]; saves
+  // lse: [rows] and count[0], the number of rows that counted (f32/f64 as the logits).
+  virtual void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets,
+                             int64_t cols, int64_t ignored) = 0;
+  // dlogits ← (softmax − onehot)·dloss/count + beta·dlogits; ignored rows get 0.
+  virtual void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse,
+                                  ConstSpan count, ConstSpan dloss, int64_t cols, int64_t ignored,
+                                  double beta) = 0;
+  virtual void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args,
+                      double beta) = 0;
+  // y ← attention; saves lse [batch, heads, tq], the log-sum-exp of each query's scaled scores. The
+  // default composes it of gemm and softmax.
+  virtual void attention(void* y, Span lse, const AttentionArgs& args);
+  virtual void attention_grad(const AttentionGrads& grads, const void* y, const void* dy,
+                              ConstSpan lse, const AttentionArgs& args);
+
+  // --- matrices -------------------------------------------------------------------------------
+  virtual void gemm(const GemmArgs& args) = 0;
+  // out[p, q, i] ← Σ_j x(i, j)²: contiguous [batch, rows].
+  virtual void row_sum_squares(Span out, const MatrixView& x) = 0;
+  // y(i, j) ← d[p, q, i]·x(i, j); y and x have the same sizes.
+  virtual void scale_rows(const MatrixView& y, const MatrixView& x, ConstSpan d) = 0;
+  // y(i, j) ← alpha·x(i, j) + beta·y(i, j).
+  virtual void matrix_affine(const MatrixView& y, const MatrixView& x, double alpha,
+                             double beta) = 0;
+  // y(i, j) ← factor[p, q]·x(i, j).
+  virtual void scale_each(const MatrixView& y, const MatrixView& x, ConstSpan factor) = 0;
+  // Lower Cholesky factor in place (the upper triangle becomes 0) of each symmetric matrix. A pivot
+  // that is not positive makes the factor NaN: callers add what keeps the matrix definite.
+  virtual void cholesky(const MatrixView& a) = 0;
+  // x ← x L⁻ᵀ for each pair: row i becomes L⁻¹ x_i, with L lower triangular.
+  virtual void solve_lower(const MatrixView& x, const MatrixView& l) = 0;
+  // u ← P Qᵀ of the thin singular value decomposition x = P Σ Qᵀ; singular values at rounding level
+  // (≤ eps·max(rows, cols)·σ₁) count as zero. The exact reference, slow.
+  virtual void polar_svd(const MatrixView& u, const MatrixView& x) = 0;
+  // a(i, i) ← a(i, i) + shift + relative·(Σ_k a(k, k))/rows, for each matrix.
+  virtual void add_to_diagonal(const MatrixView& a, double shift, double relative) = 0;
+  // d ← 1/max(scale·√squares + eps, floor); 0 where squares is 0, so that what is zero stays zero.
+  virtual void inverse_norm(Span d, ConstSpan squares, double scale, double eps, double floor) = 0;
+  // d ← d·(target/max(squares, floor))^beta; unchanged where squares is NaN (a failed Cholesky factor).
+  virtual void rebalance(Span d, ConstSpan squares, double target, double beta, double floor) = 0;
+
+  // --- optimizers -----------------------------------------------------------------------------
+  virtual void adamw(Span w, Span m, Span v, ConstSpan g, const AdamWArgs& args) = 0;
+  // m ← m + (1−mu)(g − m);  x ← nesterov ? (1−mu) g + mu m : m.   (x, m, g: same flat order)
+  virtual void momentum(Span x, Span m, ConstSpan g, double mu, bool nesterov) = 0;
+
+ protected:
+  Backend() : pool_(*this) {}
+
+ private:
+  Pool pool_;
+};
+
+// The backend of a device; fails in one sentence when this build has none.
+Backend& backend(Device device);
+
+// Defined in exactly one of engine/no_cuda.cpp and cuda/, as CMake decides. Null: no such GPU.
+Backend* cuda_backend(int index);
+
+}  // namespace borealis

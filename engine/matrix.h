@@ -1,0 +1,72 @@
+// The world of GEMM: a 2-D view of a Tensor with a leading dimension, a transpose flag and up to
+// two batch dimensions. All linear algebra and every spectral optimizer speaks it.
+#pragma once
+
+#include "engine/backend.h"
+#include "engine/tensor.h"
+
+namespace borealis {
+
+// A handle like Tensor: copying it copies no numbers, and calls write through a const Matrix&.
+class Matrix {
+ public:
+  Matrix() = default;
+  // [m, n] as it is; [b, m, n] as a batch of b; [a, b, m, n] as two batch dimensions.
+  Matrix(const Tensor& t);  // implicit: a Tensor is read as a matrix wherever one is asked for
+
+  // rows × cols at element `first` of t, rows `ld` apart.
+  static Matrix strided(const Tensor& t, int64_t first, int64_t rows, int64_t cols, int64_t ld,
+                        const Batch& batch = {});
+  // A fresh contiguous matrix (batch included), contents undefined.
+  static Matrix make(int64_t rows, int64_t cols, const Batch& like, DType dtype, Device device);
+
+  int64_t rows() const { return trans_ ? stored_cols_ : stored_rows_; }
+  int64_t cols() const { return trans_ ? stored_rows_ : stored_cols_; }
+  const Batch& batch() const { return batch_; }
+  bool transposed() const { return trans_; }
+  int64_t ld() const { return ld_; }
+  DType dtype() const { return base_.dtype(); }
+  Device device() const { return base_.device(); }
+  void* raw() const { return base_.raw(); }
+
+  // The transpose of each matrix. Free.
+  Matrix t() const {
+    Matrix m = *this;
+    m.trans_ = !trans_;
+    return m;
+  }
+  // Matrix number i of the batch (flat: outer·inner + inner).
+  Matrix at(int64_t i) const;
+  // A fresh contiguous matrix of the same sizes, not transposed.
+  Matrix like() const { return make(rows(), cols(), batch_, dtype(), device()); }
+  // The memory as a Tensor; fails unless contiguous and not transposed.
+  Tensor tensor() const;
+  // For kernels.
+  MatrixView view() const;
+
+ private:
+  Tensor base_;  // starts at element (0, 0) of the first matrix
+  int64_t stored_rows_ = 0, stored_cols_ = 0, ld_ = 0;
+  bool trans_ = false;
+  Batch batch_;
+};
+
+// C ← alpha·A·B + beta·C, for each matrix of the batch (a batch of one is repeated).
+void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1, double beta = 0);
+
+// A B in fresh memory.
+Matrix operator*(const Matrix& A, const Matrix& B);
+
+// Y ← alpha·X + beta·Y, also between different layouts.
+void axpby(const Matrix& Y, double alpha, const Matrix& X, double beta);
+
+// [batch, rows]: the squared length of each row.
+Tensor row_sum_squares(const Matrix& X);
+
+// diag(d) X in fresh memory; d: [batch, rows].
+Matrix scale_rows(const Tensor& d, const Matrix& X);
+
+// Y ← factor·X with one factor per matrix; factor: [batch].
+void scale_each(const Matrix& Y, const Matrix& X, const Tensor& factor);
+
+}  // namespace borealis

@@ -1,0 +1,37 @@
+// Where random numbers come from: always an explicit Rng, never a global.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/philox.h"
+#include "engine/tensor.h"
+
+namespace borealis {
+
+// A seed and the position reached. Each call takes the next stream of the current step, so a run
+// can resume anywhere: set_step(n) is all it needs.
+class Rng {
+ public:
+  explicit Rng(uint64_t seed, uint32_t step = 0) : seed_(seed), step_(step) {}
+
+  // Starts training step `step`: streams count from 0 again.
+  void set_step(uint32_t step) {
+    step_ = step;
+    stream_ = 0;
+  }
+  // A fresh stream, for an op that draws its own words (dropout).
+  RandomStream next_stream() { return {seed_, stream_++, step_}; }
+
+  // Uniform integer in [0, n) for n < 2^32, from 53 random bits (bias below 2^-21).
+  int64_t below(int64_t n);
+  // N(0, std²) on the CPU: Box-Muller in double, since log and cos differ between devices.
+  Tensor normal(const Shape& shape, double std, DType dtype = DType::f32);
+  Tensor uniform(const Shape& shape, double low, double high, DType dtype = DType::f32);
+
+ private:
+  uint64_t seed_;
+  uint32_t step_;
+  uint32_t stream_ = 0;
+};
+
+}  // namespace borealis

@@ -1,0 +1,25 @@
+// Safetensors files: named tensors behind a JSON header (8 bytes of length, header, numbers).
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "engine/tensor.h"
+
+namespace borealis {
+
+struct TensorFile {
+  std::map<std::string, std::string> metadata;
+  std::map<std::string, Tensor> tensors;  // on the CPU once read
+};
+
+// F64, F32 and I32 as they are; F16 and BF16 become f32, I64 becomes i32. A file that is missing,
+// truncated or malformed in any way is a std::runtime_error of one sentence naming the file and the
+// fault.
+TensorFile read_safetensors(const std::string& path);
+
+// All or nothing (engine/files.h). The same content gives the same bytes: names are sorted, tensors
+// of larger numbers come first so that each is aligned, and nothing else goes in.
+void write_safetensors(const std::string& path, const TensorFile& file);
+
+}  // namespace borealis

@@ -1,0 +1,122 @@
+#include "engine/tensor.h"
+
+#include <algorithm>
+
+#include "engine/backend.h"
+
+namespace borealis {
+
+Tensor::Tensor(const Shape& shape, DType dtype, Device device)
+    : storage_(
+          std::make_shared<Storage>(static_cast<size_t>(shape.numel()) * size_of(dtype), device)),
+      numel_(shape.numel()),
+      shape_(shape),
+      dtype_(dtype) {}
+
+Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device) {
+  Tensor t(shape, dtype, device);
+  t.fill(value);
+  return t;
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
+  return full(shape, 0, dtype, device);
+}
+
+Tensor Tensor::reshape(const Shape& shape) const {
+  if (shape.numel() != numel_)
+    fail("reshape: ", shape_, " has ", numel_, " numbers, but ", shape, " has ", shape.numel());
+  Tensor t = *this;
+  t.shape_ = shape;
+  return t;
+}
+
+Tensor Tensor::rows(int64_t first, int64_t count) const {
+  if (shape_.rank() == 0) fail("rows: a single number has no rows");
+  if (first < 0 || count < 0 || first + count > shape_[0])
+    fail("rows: ", first, " … ", first + count, " is outside the leading axis of ", shape_);
+  Shape s = shape_;
+  s.set(0, count);
+  const int64_t row = shape_[0] ? numel_ / shape_[0] : 0;
+  return flat_view(first * row, s);
+}
+
+Tensor Tensor::flat_view(int64_t first, const Shape& shape) const {
+  if (first < 0 || first + shape.numel() > numel_)
+    fail("flat_view: ", shape, " at element ", first, " does not fit into ", shape_);
+  Tensor t = *this;
+  t.shape_ = shape;
+  t.numel_ = shape.numel();
+  t.offset_ += first * static_cast<int64_t>(size_of(dtype_));
+  return t;
+}
+
+Tensor Tensor::clone() const {
+  Tensor t = like();
+  t.copy_from(*this);
+  return t;
+}
+
+Tensor Tensor::to(DType dtype) const {
+  if (dtype == dtype_) return *this;
+  Tensor t(shape_, dtype, device());
+  t.copy_from(*this);
+  return t;
+}
+
+Tensor Tensor::to(Device target) const {
+  if (target == device()) return *this;
+  Tensor t(shape_, dtype_, target);
+  t.copy_from(*this);
+  return t;
+}
+
+void Tensor::copy_from(const Tensor& other) const {
+  if (!(shape_ == other.shape_))
+    fail("copy: the target is ", shape_, ", the source ", other.shape_);
+  if (numel_ == 0) return;
+  const size_t bytes = static_cast<size_t>(numel_) * size_of(dtype_);
+  if (device() == other.device()) {
+    if (dtype_ == other.dtype_)
+      backend(device()).copy(raw(), other.raw(), bytes);
+    else
+      backend(device()).cast(*this, other);
+  } else if (dtype_ != other.dtype_) {
+    copy_from(other.to(dtype_));
+  } else if (device().kind == Device::Kind::cpu) {
+    backend(other.device()).download(raw(), other.raw(), bytes);
+  } else {
+    backend(device()).upload(raw(), other.to(Device{}).raw(), bytes);
+  }
+}
+
+void Tensor::fill(double value) const {
+  if (numel_) backend(device()).fill(*this, value);
+}
+
+double Tensor::item() const {
+  if (numel_ != 1) fail("item: ", shape_, " is not a single number");
+  return to(Device{}).to(DType::f64).data<double>()[0];
+}
+
+void Tensor::check_access(DType asked) const {
+  if (!storage_) fail("tensor: data() of a tensor that was never made");
+  if (asked != dtype_) fail("tensor: asked for ", asked, ", but ", shape_, " holds ", dtype_);
+  if (device().kind != Device::Kind::cpu)
+    fail("tensor: ", shape_, " is on ", device(), "; call to(Device{}) before reading it");
+}
+
+void Tensor::check_count(int64_t count) const {
+  if (count != numel_) fail("tensor: ", shape_, " takes ", numel_, " values, got ", count);
+}
+
+std::ostream& operator<<(std::ostream& out, const Tensor& t) {
+  if (!t) return out << "no tensor";
+  constexpr int64_t shown = 8;
+  out << t.dtype() << t.shape() << " {";
+  const Tensor head = t.flat_view(0, {std::min(shown, t.numel())}).to(Device{}).to(DType::f64);
+  for (int64_t i = 0; i < head.numel(); ++i) out << (i ? ", " : "") << head.data<double>()[i];
+  return out << (t.numel() > shown ? ", …}" : "}");
+}
+
+}  // namespace borealis

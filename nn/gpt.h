@@ -1,0 +1,82 @@
+// A compact GPT: attention, MLP, block, model. The file to read in one sitting, with gpt.cpp.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/gpt_config.h"
+#include "nn/layers.h"
+
+namespace borealis {
+
+// Causal self-attention:  y = proj(attention(q, k, v)),  with q, k, v = the three parts of qkv(x).
+struct Attention {
+  Linear qkv;   // [3C, C]: the rows of q, then of k, then of v
+  Linear proj;  // [C, C]
+  int64_t heads;
+  bool qk_norm;
+  double scale, norm_eps, dropout;
+
+  Attention(const GptConfig& c, int64_t layer, const Init& init);
+
+  // x: [B, T, C]. `rotation` is empty with learned positions; `rng` is null when nothing is
+  // dropped.
+  Var operator()(const Var& x, const RotaryTable& rotation, Rng* rng) const;
+  void collect(ParamList& list) const;
+};
+
+// Two layers with a nonlinearity between:  y = proj(f(fc(x))).
+struct Mlp {
+  Linear fc;    // [H, C], a neuron is a row (SwiGLU: [2H, C], gate above up)
+  Linear proj;  // [C, H], a neuron is a column
+  MlpKind kind;
+
+  Mlp(const GptConfig& c, int64_t layer, const Init& init);
+
+  Var operator()(const Var& x) const;
+  void collect(ParamList& list) const;
+};
+
+// Pre-norm residual block:  x += attention(norm1(x));  x += mlp(norm2(x)).
+struct Block {
+  Norm norm1;
+  Attention attention;
+  Norm norm2;
+  Mlp mlp;
+  double dropout;
+
+  Block(const GptConfig& c, int64_t layer, const Init& init);
+
+  Var operator()(Var x, const RotaryTable& rotation, Rng* rng) const;
+  void collect(ParamList& list) const;
+};
+
+struct Gpt {
+  GptConfig config;
+  Embedding tokens;                    // [V, C]; also the head when tied
+  std::optional<Embedding> positions;  // [block_size, C] when learned
+  RotaryTable rotation;                // [block_size, head size / 2] when rotary
+  std::optional<Norm> norm_in;         // after the embedding
+  std::vector<Block> blocks;
+  Norm norm_out;               // before the head
+  std::optional<Linear> head;  // [V, C] when untied
+
+  // Draws the initial weights in a fixed order: gpt2 style N(0, .02²), residual projections
+  // .02/√(2L); modern style N(0, .33/in), projections and head 0, embedding N(0, 1).
+  Gpt(const GptConfig& config, Rng& rng, DType dtype = DType::f32, Device device = {});
+
+  // ids: i32 [B, T] with T ≤ block_size. Logits [B, T, V]. `rng` draws the dropout masks of
+  // training; null means evaluation.
+  Var operator()(const Tensor& ids, Rng* rng = nullptr) const;
+  // Mean cross-entropy in nats of targets [B, T] (−1: not counted).
+  Var loss(const Tensor& ids, const Tensor& targets, Rng* rng = nullptr) const;
+
+  ParamList parameters() const;
+  int64_t parameter_count() const;
+  // Floating-point operations of one training step for each token of a block of T: forward and
+  // backward of every product, causal attention counted as the half it is.
+  double flops_per_token(int64_t T) const;
+};
+
+}  // namespace borealis

@@ -1,0 +1,88 @@
+#include "nn/gpt_config.h"
+
+#include <cmath>
+
+namespace borealis {
+
+int64_t GptConfig::mlp_hidden() const {
+  return std::llround(mlp_expansion * static_cast<double>(n_embd));
+}
+
+GptConfig GptConfig::gpt2() {
+  return {};
+}
+
+GptConfig GptConfig::modern() {
+  GptConfig c;
+  c.style = Style::modern;
+  c.norm = NormKind::rms;
+  c.norm_eps = 1e-6;
+  c.norm_after_embedding = true;
+  c.position = Position::rotary;
+  c.qk_norm = true;
+  c.attention_scale = 0.12;
+  c.mlp = MlpKind::relu_squared;
+  c.tied = false;
+  c.logit_cap = 15;
+  return c;
+}
+
+void GptConfig::check() const {
+  constexpr int64_t most = 1 << 20;  // of anything: a typo, not a model
+  const struct {
+    const char* name;
+    int64_t value;
+  } sizes[] = {{"vocab", vocab},
+               {"block_size", block_size},
+               {"n_layer", n_layer},
+               {"n_head", n_head},
+               {"n_embd", n_embd}};
+  for (const auto& size : sizes)
+    if (size.value < 1 || size.value > most)
+      fail("gpt: ", size.name, " = ", size.value, " makes no model; give a number from 1 to ",
+           most);
+  if (n_embd % n_head)
+    fail("gpt: n_embd = ", n_embd, " is not divisible by n_head = ", n_head,
+         "; each head takes n_embd / n_head channels");
+  if (position == Position::rotary && head_size() % 4)
+    fail("gpt: rotary positions need a head size that is a multiple of 4, got n_embd / n_head = ",
+         head_size());
+  if (!(mlp_expansion > 0 && mlp_expansion <= 1024) || mlp_hidden() < 1)
+    fail("gpt: mlp_expansion = ", mlp_expansion, " must be positive and at most 1024");
+  if (!(dropout >= 0 && dropout < 1)) fail("gpt: dropout = ", dropout, " must be in [0, 1)");
+  if (!(norm_eps >= 0) || !(attention_scale >= 0) || !(logit_cap >= 0))
+    fail("gpt: norm_eps, attention_scale and logit_cap must not be negative");
+}
+
+const char* name(Style s) {
+  return s == Style::gpt2 ? "gpt2" : "modern";
+}
+
+const char* name(MlpKind m) {
+  switch (m) {
+    case MlpKind::gelu_erf:
+      return "gelu";
+    case MlpKind::gelu_tanh:
+      return "gelu_tanh";
+    case MlpKind::relu_squared:
+      return "relu_squared";
+    case MlpKind::swiglu:
+      return "swiglu";
+  }
+  return "?";
+}
+
+Style parse_style(const std::string& text) {
+  for (const Style s : {Style::gpt2, Style::modern})
+    if (text == name(s)) return s;
+  fail("gpt: '", text, "' is not a style; use gpt2 or modern");
+}
+
+MlpKind parse_mlp(const std::string& text) {
+  for (const MlpKind m :
+       {MlpKind::gelu_erf, MlpKind::gelu_tanh, MlpKind::relu_squared, MlpKind::swiglu})
+    if (text == name(m)) return m;
+  fail("gpt: '", text, "' is not an MLP; use gelu, gelu_tanh, relu_squared or swiglu");
+}
+
+}  // namespace borealis

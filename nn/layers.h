@@ -1,0 +1,73 @@
+// The layers a GPT is made of: plain structs with named members, operator() and collect. No base
+// class.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "autograd/ops.h"
+#include "autograd/parameter.h"
+
+namespace borealis {
+
+// How fresh weights come about: one generator, one number type, one device for the whole model.
+struct Init {
+  Rng& rng;
+  DType dtype = DType::f32;
+  Device device = {};
+
+  // N(0, std²); std = 0 gives zeros.
+  Tensor normal(const Shape& shape, double std) const {
+    return std > 0 ? rng.normal(shape, std, dtype).to(device) : Tensor::zeros(shape, dtype, device);
+  }
+};
+
+// y = x Wᵀ + b, W: [out, in], so a row is a neuron.
+struct Linear {
+  Parameter weight, bias;  // bias.var is undefined when the layer has none
+
+  struct Options {
+    bool bias = true;
+    double std = 0.02;
+    Role role = Role::hidden_matrix;
+    Neurons neurons = Neurons::none;
+    int64_t blocks = 1;                         // matrices stacked in W
+    std::vector<std::string> block_names = {};  // their names, where files keep them apart
+  };
+
+  Linear(const std::string& name, int64_t in, int64_t out, const Init& init, const Options& o);
+
+  Var operator()(const Var& x) const { return linear(x, weight.var, bias.var); }
+  void collect(ParamList& list) const;
+};
+
+// A table of vectors, one for each id.
+struct Embedding {
+  Parameter weight;  // [count, width]
+
+  Embedding(const std::string& name, int64_t count, int64_t width, const Init& init, double std);
+
+  Var operator()(const Tensor& ids) const { return embedding(weight.var, ids); }
+  void collect(ParamList& list) const { list.push_back(weight); }
+};
+
+enum class NormKind { layer, rms };
+
+// LayerNorm or RMSNorm over the last axis, with gain and perhaps bias (LayerNorm only).
+struct Norm {
+  NormKind kind;
+  double eps;
+  Parameter gain, bias;  // bias.var is undefined when the layer has none
+
+  Norm(NormKind kind, const std::string& gain_name, const std::string& bias_name, int64_t width,
+       double eps, const Init& init);
+
+  Var operator()(const Var& x) const {
+    return kind == NormKind::layer ? layer_norm(x, gain.var, bias.var, eps)
+                                   : rms_norm(x, gain.var, eps);
+  }
+  void collect(ParamList& list) const;
+};
+
+}  // namespace borealis

@@ -1,0 +1,47 @@
+// The polar factor U = P Qᵀ of X = P Σ Qᵀ: the nearest matrix with orthonormal columns (or rows,
+// for a wide X), by polynomial iterations made of matrix products only.
+#pragma once
+
+#include <array>
+#include <span>
+#include <string_view>
+
+#include "engine/matrix.h"
+
+namespace borealis {
+
+enum class Polar {
+  quintic5,          // Muon's: five fast steps, singular values end in [0.68, 1.14]
+  simple_quintic12,  // p(σ) = 2σ − 1.5σ³ + 0.5σ⁵, twelve times
+  cans12,            // nine optimal cubics, then three of Newton's (arXiv 2506.10935)
+  polar_express8,    // eight optimal quintics (arXiv 2505.16932)
+  svd,               // exact and slow: the reference
+};
+
+// One step: p(σ) = aσ + bσ³ + cσ⁵.
+using PolarStep = std::array<double, 3>;
+
+// The steps of an iteration and how its input is scaled: X / (safety ‖X‖_F + eps).
+struct PolarTable {
+  std::span<const PolarStep> steps;
+  double safety = 1;
+  double eps = 1e-7;
+};
+
+// Empty for Polar::svd.
+const PolarTable& polar_table(Polar method);
+
+const char* name(Polar method);
+// The inverse of name(); fails naming all methods.
+Polar parse_polar(std::string_view text);
+
+// The polar factor of each matrix of the batch. 0 for a zero matrix; zero rows stay zero.
+Matrix polar(const Matrix& X, Polar method);
+
+// [batch]: the squared Frobenius norm of each matrix.
+Tensor frobenius_squares(const Matrix& X);
+
+// 1/max(scale·√squares + eps, floor) of each number; 0 where squares is 0.
+Tensor inverse_norm(const Tensor& squares, double scale, double eps, double floor);
+
+}  // namespace borealis

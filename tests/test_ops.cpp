@@ -1,0 +1,265 @@
+// The op table at work: gradients, precision, devices, threads.
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+#include <unordered_set>
+
+#include <doctest/doctest.h>
+
+#include "autograd/gradcheck.h"
+#include "engine/math.h"
+#include "engine/parallel.h"
+#include "tests/compare.h"
+#include "tests/op_cases.h"
+
+using namespace borealis;
+
+namespace {
+
+std::string title(const OpCase& row) {
+  return row.op + ": " + row.what;
+}
+
+// What an op makes of its inputs: the output, and the gradients of ⟨c, output⟩ for a fixed random
+// c.
+struct Outcome {
+  Tensor y;
+  std::vector<Var> leaves;
+
+  std::vector<Tensor> all() const {
+    std::vector<Tensor> out{y};
+    for (const Var& x : leaves) out.push_back(x.grad());
+    return out;
+  }
+};
+
+Var weighted(const Var& y) {
+  Rng rng(3);
+  const Tensor c = rng.normal(y.shape(), 1, DType::f64).to(DType::f32).to(y.dtype()).to(y.device());
+  return sum(y * Var(c));
+}
+
+Outcome run(const OpCase& row, DType dtype, Device device = {}) {
+  Outcome out;
+  for (const Tensor& x : make_inputs(row, dtype, device)) out.leaves.push_back(Var::leaf(x));
+  const Var y = row.f(out.leaves);
+  out.y = y.value();
+  weighted(y).backward();
+  return out;
+}
+
+void check_close(const Outcome& a, const Outcome& b, double bound) {
+  const std::vector<Tensor> got = a.all(), expected = b.all();
+  for (size_t i = 0; i < got.size(); ++i) {
+    INFO((i == 0 ? std::string("output") : "gradient " + std::to_string(i - 1)));
+    CHECK(relative_error(got[i], expected[i]) <= bound);
+  }
+}
+
+std::string source(const std::string& path) {
+  std::ifstream in(std::string(BOREALIS_SOURCE) + "/" + path);
+  REQUIRE(in);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+// How often each first group of the pattern occurs.
+std::map<std::string, int> found(const std::string& text, const std::string& pattern) {
+  std::map<std::string, int> out;
+  const std::regex re(pattern);
+  for (std::sregex_iterator i(text.begin(), text.end(), re), end; i != end; ++i) ++out[(*i)[1]];
+  return out;
+}
+
+// The names of the ops recorded in the graph that made y.
+std::set<std::string> recorded(const Var& y) {
+  std::set<std::string> names;
+  std::vector<Node*> open{y.node().get()};
+  std::unordered_set<Node*> seen;
+  while (!open.empty()) {
+    Node* node = open.back();
+    open.pop_back();
+    if (!node || !seen.insert(node).second) continue;
+    names.insert(node->op);
+    for (const auto& input : node->inputs) open.push_back(input.get());
+  }
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("op table: every op has a row") {
+  const std::map<std::string, int> declared =
+      found(source("autograd/ops.h"), R"((?:^|\n)(?:inline )?Var (operator[-+*/]|\w+)\()");
+  REQUIRE(declared.size() > 30);
+
+  std::map<std::string, int> rows;
+  std::set<std::string> reached;
+  for (const OpCase& row : op_cases()) {
+    INFO(title(row));
+    ++rows[row.op];
+    CHECK(declared.count(row.op) == 1);
+    std::vector<Var> leaves;
+    for (const Tensor& x : make_inputs(row, DType::f32)) leaves.push_back(Var::leaf(x));
+    reached.merge(recorded(row.f(leaves)));
+  }
+  for (const auto& [op, overloads] : declared) {
+    INFO(op, " has ", overloads, " overloads and ", rows[op], " rows");
+    CHECK(rows[op] >= overloads);
+  }
+
+  // Each name that the sources record, e.g. record("matmul", …) or unary_op<Exp>("exp", …).
+  for (const char* family :
+       {"pointwise", "matmul", "shape", "reduce", "norm", "embedding", "attention"})
+    for (const auto& [name, count] : found(source(std::string("autograd/ops_") + family + ".cpp"),
+                                           R"((?:record|_op(?:<\w+>)?)\(\s*"(\w+)\")")) {
+      INFO(name, " of ops_", family, ".cpp is recorded by no row");
+      CHECK(reached.count(name) == 1);
+    }
+}
+
+TEST_CASE("op table: gradients agree with differences in f64") {
+  for (const OpCase& row : op_cases()) {
+    const GradcheckResult result = gradcheck(row.f, make_inputs(row, DType::f64));
+    INFO(title(row), ": ", result.worst);
+    CHECK(result.error <= 1e-6);
+  }
+}
+
+TEST_CASE("op table: f32 agrees with f64") {
+  for (const OpCase& row : op_cases()) {
+    INFO(title(row));
+    check_close(run(row, DType::f32), run(row, DType::f64), 2e-5);
+  }
+}
+
+TEST_CASE("op table: gradients add up, and a new generation reads no old numbers") {
+  for (const OpCase& row : op_cases()) {
+    INFO(title(row));
+    const Outcome now = run(row, DType::f64);
+    std::vector<Tensor> first;
+    for (const Var& x : now.leaves) {
+      first.push_back(x.grad().clone());
+      x.grad().fill(std::numeric_limits<double>::quiet_NaN());
+      x.zero_grad();
+    }
+    weighted(row.f(now.leaves)).backward();
+    for (size_t i = 0; i < first.size(); ++i) CHECK(same_bytes(now.leaves[i].grad(), first[i]));
+
+    weighted(row.f(now.leaves)).backward();
+    for (size_t i = 0; i < first.size(); ++i)
+      CHECK(relative_error(now.leaves[i].grad(), affine(first[i], 2, 0)) <= 1e-13);
+  }
+}
+
+TEST_CASE("op table: the same bytes for any number of threads") {
+  const int before = threads();
+  for (const OpCase& row : op_cases()) {
+    INFO(title(row));
+    if (std::none_of(row.inputs.begin(), row.inputs.end(),
+                     [](const OpInput& x) { return x.shape.numel() > 2000; }))
+      continue;  // one piece of work anyhow
+    set_threads(1);
+    const std::vector<Tensor> alone = run(row, DType::f32).all();
+    for (const int count : {2, 3, 8}) {
+      set_threads(count);
+      const std::vector<Tensor> together = run(row, DType::f32).all();
+      for (size_t i = 0; i < alone.size(); ++i) CHECK(same_bytes(together[i], alone[i]));
+    }
+  }
+  set_threads(before);
+}
+
+TEST_CASE("op table: every further device agrees with the CPU") {
+  if (available_devices().size() == 1)
+    MESSAGE("skipped: no further device in this build or machine");
+  for (const Device device : available_devices()) {
+    if (device == Device{}) continue;
+    for (const OpCase& row : op_cases()) {
+      INFO(title(row), " on ", doctest::toString(device.index));
+      check_close(run(row, DType::f32, device), run(row, DType::f32), 2e-5);
+    }
+  }
+}
+
+TEST_CASE("attention: the fused kernel agrees with the composed one") {
+  std::map<std::string, const OpCase*> composed;
+  for (const OpCase& row : op_cases())
+    if (row.what.starts_with("composed")) composed[row.what.substr(8)] = &row;
+  int pairs = 0;
+  for (const OpCase& row : op_cases())
+    if (row.what.starts_with("fused")) {
+      INFO(title(row));
+      const OpCase& twin = *composed.at(row.what.substr(5));
+      check_close(run(row, DType::f64), run(twin, DType::f64), 1e-12);
+      check_close(run(row, DType::f32), run(twin, DType::f32), 2e-5);
+      ++pairs;
+    }
+  CHECK(pairs == static_cast<int>(composed.size()));
+}
+
+TEST_CASE("attention: packed and separate inputs agree") {
+  Rng rng(5);
+  const int64_t B = 2, T = 9, C = 12;
+  const Var qkv = Var::leaf(rng.normal({B, T, 3 * C}, 1, DType::f64));
+  const Var packed = causal_attention(qkv, 3);
+  weighted(packed).backward();
+  const Tensor g = qkv.grad().clone();
+  qkv.zero_grad();
+  const Var apart =
+      causal_attention(slice(qkv, 2, 0, C), slice(qkv, 2, C, C), slice(qkv, 2, 2 * C, C), 3);
+  weighted(apart).backward();
+  CHECK(relative_error(packed.value(), apart.value()) <= 1e-14);
+  CHECK(relative_error(qkv.grad(), g) <= 1e-14);
+}
+
+TEST_CASE("attention: the last queries over all keys are the tail of the whole") {
+  Rng rng(5);
+  const Tensor q = rng.normal({2, 7, 8}, 1, DType::f64), k = rng.normal({2, 7, 8}, 1, DType::f64),
+               v = rng.normal({2, 7, 8}, 1, DType::f64);
+  const Var whole = slice(causal_attention(Var(q), Var(k), Var(v), 2), 1, 4, 3);
+  const Var tail = causal_attention(slice(Var(q), 1, 4, 3), Var(k), Var(v), 2);
+  CHECK(relative_error(tail.value(), whole.value()) <= 1e-14);
+}
+
+TEST_CASE("rows of one number: softmax is 1, log-softmax 0, with no gradient") {
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    Rng rng(1);
+    const Var x = Var::leaf(rng.normal({3, 1}, 1, dtype));
+    CHECK(softmax(x).value().to_vector<double>() == std::vector<double>{1, 1, 1});
+    CHECK(log_softmax(x).value().to_vector<double>() == std::vector<double>{0, 0, 0});
+    weighted(softmax(x)).backward();
+    CHECK(x.grad().to_vector<double>() == std::vector<double>{0, 0, 0});
+  }
+}
+
+TEST_CASE(
+    "cross entropy: rows that do not count have no gradient; none left gives no NaN gradient") {
+  const Var z = Var::leaf(Tensor::of<double>({2, 3}, {1, 2, 3, 4, 5, 6}));
+  cross_entropy(z, Tensor::of<int32_t>({2}, {-1, 1})).backward();
+  const std::vector<double> g = z.grad().to_vector<double>();
+  CHECK(g[0] == 0);
+  CHECK(g[1] == 0);
+  CHECK(g[2] == 0);
+  CHECK(g[4] == doctest::Approx(std::exp(5.) / (std::exp(4.) + std::exp(5.) + std::exp(6.)) - 1));
+}
+
+TEST_CASE("softmax and log-softmax: numbers far apart give no NaN") {
+  const Var x(Tensor::of<float>({3}, {-1e30f, 0, 1e30f}));
+  CHECK(softmax(x).value().to_vector<double>() == std::vector<double>{0, 0, 1});
+  CHECK(logsumexp(x).item() == doctest::Approx(1e30));
+}
+
+TEST_CASE("dropout: p of the numbers go, the rest grows, the mean stays") {
+  Rng rng(9);
+  const Var y = dropout(Var(Tensor::full({100000}, 1)), 0.2, rng);
+  int64_t zeros = 0;
+  for (const double v : y.value().to_vector<double>()) {
+    zeros += v == 0;
+    CHECK((v == 0 || v == doctest::Approx(1.25)));
+  }
+  CHECK(static_cast<double>(zeros) == doctest::Approx(20000).epsilon(0.03));
+}

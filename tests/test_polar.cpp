@@ -1,0 +1,164 @@
+#include <doctest/doctest.h>
+
+#include "engine/parallel.h"
+#include "optim/polar.h"
+#include "tests/compare.h"
+#include "tests/matrices.h"
+
+using namespace borealis;
+
+namespace {
+
+constexpr std::array iterations{Polar::quintic5, Polar::simple_quintic12, Polar::cans12,
+                                Polar::polar_express8};
+constexpr std::array exact{Polar::simple_quintic12, Polar::cans12, Polar::polar_express8,
+                           Polar::svd};
+constexpr std::array floats{DType::f32, DType::f64};
+
+// Singular values far from 0, also where it is square.
+Tensor well_conditioned(int64_t rows, int64_t cols, DType dtype) {
+  const Tensor X = normal({rows, cols}, dtype);
+  const Matrix I = Tensor::zeros({std::min(rows, cols), std::min(rows, cols)}, dtype);
+  backend({}).add_to_diagonal(I.view(), 3 * std::sqrt(double(std::max(rows, cols))), 0);
+  axpby(Matrix::strided(X, 0, I.rows(), I.cols(), cols), 1, I, 1);
+  return X;
+}
+
+}  // namespace
+
+TEST_CASE("polar: the CANS table is the generator's") {
+  double a = 0.00085, b = 1;
+  const auto steps = polar_table(Polar::cans12).steps;
+  for (size_t i = 0; i < 9; ++i) {
+    const double S = a * a + a * b + b * b, e = std::pow(S / 3, 1.5);
+    const double den = 2 * e + a * a * b + a * b * b;
+    CHECK(steps[i][0] == doctest::Approx(2 * S / den).epsilon(1e-13));
+    CHECK(steps[i][1] == doctest::Approx(-2 / den).epsilon(1e-13));
+    const double error = (2 * e - a * a * b - a * b * b) / den;
+    a = 1 - error;
+    b = 1 + error;
+  }
+}
+
+TEST_CASE("polar: small singular values grow by the product of the linear coefficients") {
+  const std::array slopes{484.88, 4096.0, 6868.2, 6363.4};
+  const Tensor X = Tensor::of<double>({2, 2}, {1e-6, 0, 0, 1});
+  for (size_t i = 0; i < iterations.size(); ++i) {
+    const double sigma = 1e-6 / polar_table(iterations[i]).safety;
+    CHECK(polar(X, iterations[i]).tensor().data<double>()[0] / sigma ==
+          doctest::Approx(slopes[i]).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("polar: orthonormal, and the exact factor") {
+  for (const DType dtype : floats) {
+    for (const auto& [rows, cols] : {std::pair{65, 7}, {7, 65}, {24, 24}, {1, 9}, {9, 1}, {1, 1}}) {
+      const Tensor X = well_conditioned(rows, cols, dtype);
+      const Tensor reference = polar(X.to(DType::f64), Polar::svd).tensor();
+      for (const Polar method : exact) {
+        CAPTURE(name(method));
+        CAPTURE(X.shape());
+        const Tensor U = polar(X, method).tensor();
+        CHECK(polar_error(U) < (dtype == DType::f64 ? 1e-10 : 5e-6));
+        CHECK(relative_error(U, reference) < (dtype == DType::f64 ? 1e-9 : 2e-5));
+        CHECK(frobenius_squares(U).item() == doctest::Approx(std::min(rows, cols)).epsilon(1e-5));
+      }
+      const Tensor U = polar(X, Polar::quintic5).tensor();
+      CHECK(polar_error(U) < 0.54);  // singular values within [.68, 1.14]
+    }
+  }
+}
+
+TEST_CASE("polar: odd, and equal on a transposed view, to the bit") {
+  for (const DType dtype : floats) {
+    for (const Polar method : iterations) {
+      const Tensor X = normal({40, 12}, dtype);
+      const Tensor U = polar(X, method).tensor();
+      const Tensor V = polar(affine(X, -1, 0), method).tensor();
+      CHECK(same_bytes(affine(V, -1, 0), U));
+      CHECK(same_bytes(packed(polar(Matrix(X).t(), method).t()), U));
+      const Tensor T = packed(Matrix(X).t());  // the transpose in memory: another product order
+      CHECK(relative_error(packed(polar(T, method).t()), U) < (dtype == DType::f64 ? 1e-12 : 1e-5));
+    }
+  }
+}
+
+TEST_CASE("polar: turns with its input, and forgets its size") {
+  for (const DType dtype : floats) {
+    const double bound = dtype == DType::f64 ? 1e-10 : 2e-5;
+    const Tensor X = normal({64, 16}, dtype);
+    const Matrix Q = polar(normal({16, 16}, dtype, 2), Polar::svd);
+    const Matrix R = polar(normal({64, 64}, dtype, 3), Polar::svd);
+    for (const Polar method : {Polar::cans12, Polar::polar_express8}) {
+      const Matrix U = polar(X, method);
+      CHECK(relative_error(polar(Matrix(X) * Q, method).tensor(), (U * Q).tensor()) < bound);
+      CHECK(relative_error(polar(R * X, method).tensor(), (R * U).tensor()) < bound);
+      for (const double factor : {1e-2, 1e3})
+        CHECK(relative_error(polar(affine(X, factor, 0), method).tensor(), U.tensor()) <
+              std::max(bound, 1e-6));
+      CHECK(relative_error(polar(U, method).tensor(), U.tensor()) < std::max(bound, 1e-5));
+    }
+  }
+}
+
+TEST_CASE("polar: zero stays zero, rank one is its own factor") {
+  for (const DType dtype : floats) {
+    for (const Polar method : {Polar::quintic5, Polar::simple_quintic12, Polar::cans12,
+                               Polar::polar_express8, Polar::svd}) {
+      CAPTURE(name(method));
+      const Tensor zero = Tensor::zeros({12, 5}, dtype);
+      CHECK(same_bytes(polar(zero, method).tensor(), zero));
+
+      const Tensor X = normal({12, 5}, dtype);
+      X.rows(3, 1).fill(0);
+      const Matrix U = polar(X, method);
+      CHECK(all_finite(U));
+      if (method != Polar::svd) CHECK(row_sum_squares(U.tensor().rows(3, 1)).item() == 0);
+
+      const Tensor R = (Matrix(normal({12, 1}, dtype)) * normal({1, 5}, dtype, 2)).tensor();
+      const double alignment = dot(polar(R, method), R) / std::sqrt(frobenius_squares(R).item());
+      CHECK(alignment == doctest::Approx(method == Polar::quintic5 ? .6964 : 1).epsilon(1e-4));
+    }
+  }
+}
+
+TEST_CASE("polar: f32 agrees with f64") {
+  for (const Polar method : iterations) {
+    const Tensor X = normal({96, 32}, DType::f64);
+    CHECK(relative_error(polar(X.to(DType::f32), method).tensor(), polar(X, method).tensor()) <
+          1e-5);
+  }
+}
+
+TEST_CASE("polar: a batch is its matrices one by one") {
+  for (const DType dtype : floats) {
+    const Tensor X = normal({3, 20, 9}, dtype);
+    X.rows(1, 1).fill(0);  // its neighbours must not notice
+    for (const Polar method : {Polar::quintic5, Polar::cans12, Polar::svd}) {
+      const Matrix all = polar(X, method);
+      for (int64_t i = 0; i < 3; ++i)
+        CHECK(relative_error(all.at(i).tensor(), polar(Matrix(X).at(i), method).tensor()) <
+              (dtype == DType::f64 ? 1e-13 : 1e-6));
+    }
+  }
+}
+
+TEST_CASE("polar: the same bytes for any number of threads") {
+  const int before = threads();
+  const Tensor X = normal({5, 200, 72}, DType::f32);
+  set_threads(1);
+  const Tensor U = polar(X, Polar::polar_express8).tensor();
+  for (const int n : {2, 3, 8}) {
+    set_threads(n);
+    CHECK(same_bytes(polar(X, Polar::polar_express8).tensor(), U));
+  }
+  set_threads(before);
+}
+
+TEST_CASE("polar: methods by name") {
+  for (const Polar method : iterations) CHECK(parse_polar(name(method)) == method);
+  CHECK(parse_polar("svd") == Polar::svd);
+  CHECK_THROWS_WITH(parse_polar("newton"),
+                    "polar: there is no method 'newton'; known are quintic5, simple_quintic12, "
+                    "cans12, polar_express8, svd");
+}

@@ -1,0 +1,289 @@
+// train_gpt and sample_gpt as a person meets them: good runs, wrong input, and what they leave
+// behind.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/gemm.h"
+#include "engine/safetensors.h"
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// A folder that is gone when the test is over.
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("borealis_programs_" + std::to_string(::getpid()));
+  Folder() {
+    fs::remove_all(path);
+    fs::create_directories(path);
+  }
+  ~Folder() { fs::remove_all(path); }
+  std::string operator/(const std::string& name) const { return (path / name).string(); }
+};
+
+struct Outcome {
+  int status;
+  std::string text;  // standard output and standard error together
+
+  int lines() const { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
+  bool says(const std::string& part) const { return text.find(part) != std::string::npos; }
+};
+
+Outcome shell(const std::string& command) {
+  FILE* pipe = ::popen(("{ " + command + "; } 2>&1").c_str(), "r");
+  REQUIRE(pipe);
+  Outcome o{0, ""};
+  char buffer[4096];
+  while (const size_t n = std::fread(buffer, 1, sizeof buffer, pipe)) o.text.append(buffer, n);
+  const int status = ::pclose(pipe);
+  o.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return o;
+}
+
+// "train_gpt --flag …"
+Outcome run(const std::string& program_and_flags) {
+  return shell(std::string(BOREALIS_PROGRAMS) + "/" + program_and_flags);
+}
+
+void write(const std::string& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
+
+std::string read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// A text whose bytes depend on each other a little.
+std::string some_text() {
+  std::string text;
+  for (int i = 0; i < 400; ++i) text += "line " + std::to_string(i * i % 97) + " of many lines\n";
+  return text;
+}
+
+const std::string tiny_model =
+    " --n_layer 1 --n_head 2 --n_embd 16 --block_size 8 --batch_size 4 --eval_interval 5 "
+    "--eval_iters 2"
+    " --log_interval 1";
+
+std::vector<nlohmann::json> log_of(const std::string& folder) {
+  std::vector<nlohmann::json> objects;
+  std::ifstream file(folder + "/log.jsonl");
+  for (std::string line; std::getline(file, line);) objects.push_back(nlohmann::json::parse(line));
+  return objects;
+}
+
+// Wrong input: status 1, one or two lines with the expected text, and nothing made.
+void refuses(const std::string& command, const std::string& expected,
+             const std::string& untouched) {
+  INFO(command);
+  const Outcome o = run(command);
+  INFO(o.text);
+  CHECK(o.status == 1);
+  CHECK(o.says(expected));
+  CHECK(o.lines() <= 2);
+  CHECK(!fs::exists(untouched));
+}
+
+}  // namespace
+
+TEST_CASE("train_gpt: logs, checkpoints, samples; sample_gpt goes on from there") {
+  const Folder f;
+  write(f / "text", some_text());
+  for (const std::string style : {"gpt2", "modern"}) {
+    const std::string out = f / style;
+    const Outcome o = run("train_gpt --data " + (f / "text") + " --style " + style + tiny_model +
+                          " --optimizer aurora --max-iters 12 --diagnose 4 --out_dir " + out);
+    INFO(o.text);
+    REQUIRE(o.status == 0);
+    CHECK(o.says("12/12"));
+    CHECK(o.says("--- sample ---"));
+
+    const auto log = log_of(out);
+    REQUIRE(log.size() == 13);
+    for (size_t i = 0; i + 1 < log.size(); ++i) {
+      CHECK(log[i]["step"] == i + 1);
+      for (const char* key : {"train_loss", "lr", "grad_norm", "ms", "tokens_per_s"})
+        CHECK(log[i].contains(key));
+      CHECK(log[i].contains("val_loss") == ((i + 1) % 5 == 0));
+      CHECK(log[i].contains("matrices") == ((i + 1) % 4 == 0));
+    }
+    // Six matrices in one block: q, k, v, the attention's projection, and the MLP's two.
+    CHECK(log[3]["matrices"].size() == 6);
+    for (const auto& [name, m] : log[11]["matrices"].items()) {
+      CHECK(m["row_norm_cv"].is_number());
+      CHECK(m["polar_error"].is_number());
+    }
+    CHECK(log.back()["final"] == true);
+    for (const char* key : {"val_loss", "train_loss", "seconds"})
+      CHECK(log.back()[key].is_number());
+    CHECK(nlohmann::json::parse(read(out + "/run.json")).contains("threads"));
+
+    const std::string sample =
+        "sample_gpt --checkpoint " + out + "/ckpt.safetensors --start line --seed 5";
+    const Outcome once = run(sample + " --max_new_tokens 30"),
+                  again = run(sample + " --max-new-tokens 30");
+    CHECK(once.status == 0);
+    CHECK(once.text.size() == 4 + 30 + 1);
+    CHECK(once.text.rfind("line", 0) == 0);
+    CHECK(once.text == again.text);
+    CHECK(run(sample + " --max_new_tokens 20 --temperature 0 --top_k 1").status == 0);
+  }
+}
+
+TEST_CASE("train_gpt: the checkpoint is the same for any number of threads") {
+  const Folder f;
+  write(f / "text", some_text());
+  for (const std::string settings :
+       {" --style gpt2 --optimizer adamw", " --style gpt2 --optimizer aurora",
+        " --style modern --optimizer adamw", " --style modern --optimizer aurora"}) {
+    std::string first;
+    for (const std::string threads : {"1", "2", "3", "8"}) {
+      const std::string out = f / threads;
+      const Outcome o = run("train_gpt --data " + (f / "text") + settings +
+                            " --n_layer 2 --dropout 0.1 --max_iters 3 --eval_iters 1 --out_dir " +
+                            out + " --threads " + threads);
+      INFO(settings, ", ", threads, " threads, ", borealis::gemm_provider(), "\n", o.text);
+      REQUIRE(o.status == 0);
+      const std::string bytes = read(out + "/ckpt.safetensors");
+      if (first.empty()) first = bytes;
+      CHECK(bytes == first);
+    }
+  }
+}
+
+TEST_CASE("train_gpt: a run that was killed and resumed ends with the same bytes") {
+  const Folder f;
+  write(f / "text", some_text());
+  const std::string common = "train_gpt --data " + (f / "text") + tiny_model +
+                             " --optimizer aurora --dropout 0.1 --max_iters 200 --out_dir ";
+  REQUIRE(run(common + (f / "whole")).status == 0);
+
+  const std::string checkpoint = f / "killed/ckpt.safetensors";
+  shell(std::string(BOREALIS_PROGRAMS) + "/" + common + (f / "killed") + " & while [ ! -f " +
+        checkpoint + " ]; do sleep 0.01; done; kill -9 $!; wait");
+  REQUIRE(fs::exists(checkpoint));
+  const Outcome resumed = run("train_gpt --init_from resume --data " + (f / "text") +
+                              " --log_interval 1 --out_dir " + (f / "killed"));
+  INFO(resumed.text);
+  REQUIRE(resumed.status == 0);
+  CHECK(read(checkpoint) == read(f / "whole/ckpt.safetensors"));
+
+  const auto a = log_of(f / "whole"), b = log_of(f / "killed");
+  REQUIRE(a.size() == b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    CHECK(a[i]["train_loss"] == b[i]["train_loss"]);
+    CHECK(a[i].value("val_loss", 0.0) == b[i].value("val_loss", 0.0));
+  }
+}
+
+TEST_CASE("train_gpt: a second run sets the first one's files aside") {
+  const Folder f;
+  write(f / "text", some_text());
+  const std::string command =
+      "train_gpt --data " + (f / "text") + tiny_model + " --max_iters 1 --out_dir " + (f / "out");
+  REQUIRE(run(command).status == 0);
+  const std::string before = read(f / "out/ckpt.safetensors");
+  REQUIRE(run(command + " --seed 2").status == 0);
+  CHECK(read(f / "out/previous.ckpt.safetensors") == before);
+}
+
+TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing behind") {
+  const Folder f;
+  write(f / "text", some_text());
+  write(f / "empty", "");
+  write(f / "short", "too short");
+  write(f / "file", "");
+  const std::string out = f / "out", data = " --data " + (f / "text"), to = " --out_dir " + out;
+  const auto with = [&](const std::string& flags, const std::string& expected) {
+    refuses("train_gpt" + data + to + tiny_model + " --max_iters 2 " + flags, expected, out);
+  };
+  refuses("train_gpt --data " + (f / "missing") + to, "missing: cannot be opened", out);
+  refuses("train_gpt --data " + f.path.string() + to, "is a folder", out);
+  refuses("train_gpt --data " + (f / "empty") + to, "empty: is empty", out);
+  refuses("train_gpt --data " + (f / "short") + to, "too few", out);
+  with("--n_embd 18 --n_head 4", "n_embd = 18 is not divisible by n_head = 4");
+  with("--n_layer 0", "--n_layer 0: must be from 1");
+  with("--n_head -1", "--n_head -1: must be from 1");
+  with("--n_embd 2000000000", "--n_embd 2e+09: must be from 1");
+  with("--n_embd 1048576 --n_head 1 --mlp_expansion 1000", "memory: cpu cannot give");
+  with("--batch_size 0", "--batch_size 0: must be from 1");
+  with("--block_size 100000", "too few");
+  with("--learning_rate nan", "--learning_rate nan: must be a number that is not negative");
+  with("--learning_rate -1", "--learning_rate -1: must be a number that is not negative");
+  with("--matrix_lr inf", "--matrix_lr inf: must be a number that is not negative");
+  with("--beta1 1", "--beta1 1: must be in [0, 1)");
+  with("--dropout 1", "dropout = 1 must be in [0, 1)");
+  with("--optimizer sgd", "'sgd' is not an optimizer; use adamw, muon or aurora");
+  with("--optimizer aurora --polar newton", "newton");
+  with("--optimizer aurora --where somewhere", "somewhere");
+  with("--optimizer aurora --balance never", "never");
+  with("--optimizer aurora --pp_iterations 0", "--pp_iterations 0");
+  with("--optimizer aurora --pp_beta 0", "beta");
+  with("--style rnn", "'rnn' is not a style; use gpt2 or modern");
+  with("--preset huge", "'huge' is not a preset; use nano, small or gpt2-124m");
+  with("--colour red", "--colour");
+  with("--n_layer two", "--n_layer");
+  with("--device cuda", "this build has no CUDA backend; configure with -DBOREALIS_CUDA=ON");
+  with("--device tpu", "'tpu' is not a device");
+  with("--threads -1", "--threads -1: must be from 0 to 1024");
+  with("--log_interval 0", "--log_interval 0: must be at least 1");
+  with("--init_from resume", "ckpt.safetensors");
+  refuses("train_gpt" + data + tiny_model + " --out_dir " + (f / "file") + "/below",
+          "cannot be made", out);
+  refuses("train_gpt" + data + tiny_model + " --out_dir /proc/nowhere", "cannot be", out);
+}
+
+TEST_CASE("train_gpt: a loss that is not finite stops the run and names where it began") {
+  const Folder f;
+  write(f / "text", some_text());
+  const Outcome o =
+      run("train_gpt --data " + (f / "text") + tiny_model +
+          " --learning_rate 1e30 --warmup_iters 0 --grad_clip 0 --max_iters 20 --out_dir " +
+          (f / "out"));
+  INFO(o.text);
+  CHECK(o.status == 1);
+  CHECK(o.says("not finite at step"));
+  CHECK(o.says("anomaly:"));
+  CHECK(o.says("Try a lower learning rate"));
+
+  const Outcome watched =
+      run("train_gpt --anomaly --data " + (f / "text") + tiny_model +
+          " --learning_rate 1e30 --warmup_iters 0 --grad_clip 0 --max_iters 20 --out_dir " +
+          (f / "out2"));
+  CHECK(watched.status == 1);
+  CHECK(watched.says("anomaly:"));
+}
+
+TEST_CASE("sample_gpt: wrong input gets one clear sentence") {
+  const Folder f;
+  write(f / "text", some_text());
+  REQUIRE(run("train_gpt --data " + (f / "text") + tiny_model + " --max_iters 1 --out_dir " +
+              (f / "out"))
+              .status == 0);
+  const std::string checkpoint = f / "out/ckpt.safetensors", bytes = read(checkpoint);
+  write(f / "truncated", bytes.substr(0, bytes.size() / 2));
+  write(f / "foreign", "this is no checkpoint at all");
+  borealis::write_safetensors(f / "other", {{}, {{"w", borealis::Tensor::zeros({2})}}});
+  const std::string nothing = f / "nothing";
+  refuses("sample_gpt --checkpoint " + (f / "missing"), "missing", nothing);
+  refuses("sample_gpt --checkpoint " + (f / "truncated"), "truncated", nothing);
+  refuses("sample_gpt --checkpoint " + (f / "foreign"), "foreign", nothing);
+  refuses("sample_gpt --checkpoint " + (f / "other"), "no checkpoint of train_gpt", nothing);
+  const std::string good = "sample_gpt --checkpoint " + checkpoint;
+  refuses(good + " --start ''", "--start must hold at least one character", nothing);
+  refuses(good + " --start 'line @'", "byte 64 ('@') at place 5 does not occur", nothing);
+  refuses(good + " --temperature -1", "--temperature -1", nothing);
+  refuses(good + " --top_k -1", "--top_k -1", nothing);
+  refuses(good + " --max_new_tokens -5", "--max_new_tokens -5", nothing);
+  refuses(good + " --device cuda", "no CUDA backend", nothing);
+  refuses(good + " --unknown 1", "--unknown", nothing);
+}
