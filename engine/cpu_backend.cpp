@@ -3,7 +3,14 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <unistd.h>
+
 namespace borealis {
+
+CpuBackend::CpuBackend() {
+  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
+  if (pages > 0 && page > 0) pool().set_cap(static_cast<size_t>(pages) * static_cast<size_t>(page));
+}
 
 void* CpuBackend::allocate(size_t bytes) {
   return std::aligned_alloc(64, (bytes + 63) / 64 * 64);

@@ -8,6 +8,8 @@ namespace borealis {
 
 class CpuBackend final : public Backend {
  public:
+  CpuBackend();  // caps its pool at the machine's memory: better one clear sentence than to be
+                 // killed
   Device device() const override { return {}; }
 
   // cpu_backend.cpp

@@ -1,11 +1,11 @@
 // Pointwise kernels: one formula at every element, whatever the strides.
 #include <algorithm>
-#include <cmath>
 #include <tuple>
 #include <type_traits>
 #include <utility>
 
 #include "engine/cpu_backend.h"
+#include "engine/cpu_dropout.h"
 #include "engine/cpu_loops.h"
 #include "engine/cpu_walk.h"
 
@@ -168,27 +168,22 @@ void CpuBackend::strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, 
   });
 }
 
-// Four elements share a Philox block, so words are drawn block by block.
 void CpuBackend::dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) {
-  // uniform(word) ≥ p, as integers: uniform is (word >> 8)/2²⁴.
-  const auto threshold = static_cast<uint32_t>(std::ceil(args.p * 16777216.0));
   constexpr int64_t chunk = 256;
   const int64_t n = y.count, chunks = (n + chunk - 1) / chunk;
   visit(y.dtype, [&](auto type) {
     using T = decltype(type);
     T* Y = y.as<T>();
     const T* X = x.as<T>();
-    const T scale = static_cast<T>(1 / (1 - args.p));
     with_beta<T>(beta, [&](auto put) {
       parallel_for(chunks, grain_for(4 * chunk), [=, &args](int64_t first, int64_t last) {
         for (int64_t begin = first * chunk; begin < std::min(last * chunk, n); begin += chunk) {
-          uint32_t word[chunk];
-          each(chunk / 4, [=, &word, stream = args.stream](int64_t block) {
-            const PhiloxBits bits = stream.block(static_cast<uint32_t>(begin / 4 + block));
-            for (int64_t k = 0; k < 4; ++k) word[4 * block + k] = bits.word[k];
-          });
-          each(std::min(chunk, n - begin), [=, &word](int64_t i) {
-            put(Y[begin + i], (word[i] >> 8) >= threshold ? X[begin + i] * scale : T(0));
+          T factor[chunk];
+          const int64_t count = std::min(chunk, n - begin);
+          dropout_factors(factor, count, begin, args);
+          // A dropped number becomes 0 even where it was infinite or a NaN.
+          each(count, [=, &factor](int64_t i) {
+            put(Y[begin + i], factor[i] == 0 ? T(0) : X[begin + i] * factor[i]);
           });
         }
       });

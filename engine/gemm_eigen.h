@@ -4,6 +4,7 @@
 
 // g++ 12 sees uninitialised values in its own AVX-512 headers (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <Eigen/Core>
 
 #include "engine/gemm.h"

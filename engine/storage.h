@@ -17,7 +17,8 @@ class Backend;
 // after two steps every request is met from a list and the count of system allocations stands
 // still.
 //
-// Invariants: (1) a block's capacity is its size class, at most 12.5 % above the request;
+// Invariants: (1) a block's capacity is its size class, at most 12.5 % above the request (below 512
+// bytes: the next multiple of 64);
 // (2) every address is 64-byte aligned; (3) live() + cached() never exceeds the cap.
 // Thread safety: all members may be called from any thread.
 class Pool {

@@ -26,8 +26,9 @@ void check(const ParamList& params) {
     if (p.var.dtype() != first.dtype() || !(p.var.device() == first.device()))
       fail("arena: '", p.name, "' is ", p.var.dtype(), " on ", p.var.device(), ", but '",
            params[0].name, "' is ", first.dtype(), " on ", first.device());
-    if (p.blocks < 1 || (p.blocks > 1 && (p.var.shape().rank() < 1 || p.var.shape()[0] % p.blocks != 0)))
-      fail("arena: '", p.name, "' is ", p.var.shape(), ", which has no ", p.blocks,
+    const Shape& shape = p.var.shape();  // a bias of blocks is cut like its weight
+    if (p.blocks < 1 || (p.blocks > 1 && (shape.rank() < 1 || shape[0] % p.blocks != 0)))
+      fail("arena: '", p.name, "' is ", shape, ", which has no ", p.blocks,
            " blocks of equal rows");
   }
 }

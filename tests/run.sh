@@ -4,7 +4,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 preset=release
-case "${1:-}" in release | debug) preset=$1; shift ;; esac
+case "${1:-}" in release | debug)
+  preset=$1
+  shift
+  ;;
+esac
 
 .ci/install
 cmake --preset "$preset" "$@"

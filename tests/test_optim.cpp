@@ -1,4 +1,6 @@
+// The arena, clipping, AdamW, schedules, and what all optimizers promise.
 #include <limits>
+#include <memory>
 
 #include <doctest/doctest.h>
 
@@ -8,96 +10,13 @@
 #include "optim/schedule.h"
 #include "optim/spectral.h"
 #include "tests/compare.h"
-#include "tests/matrices.h"
+#include "tests/small_model.h"
 
 using namespace borealis;
 
 namespace {
 
 constexpr std::array floats{DType::f32, DType::f64};
-constexpr double nan_value = std::numeric_limits<double>::quiet_NaN();
-
-Parameter parameter(const std::string& name, const Shape& shape, Role role, DType dtype,
-                    int64_t blocks = 1, Neurons neurons = Neurons::none) {
-  uint64_t seed = 0;  // of the name, so that the order of making does not matter
-  for (const char c : name) seed = 31 * seed + static_cast<unsigned char>(c);
-  return {.name = name,
-          .role = role,
-          .var = Var::leaf(normal(shape, dtype, seed), name),
-          .blocks = blocks,
-          .neurons = neurons};
-}
-
-// Two layers of a small GPT: every role, odd sizes, packed QKV beside C×C projections.
-ParamList small_model(DType dtype = DType::f32) {
-  ParamList list{parameter("embed", {11, 8}, Role::embedding, dtype)};
-  for (const std::string layer : {"h.1.", "h.0."}) {
-    list.push_back(parameter(layer + "gain", {8}, Role::vector, dtype));
-    list.push_back(parameter(layer + "qkv", {24, 8}, Role::hidden_matrix, dtype, 3));
-    list.push_back(parameter(layer + "out", {8, 8}, Role::hidden_matrix, dtype));
-    list.push_back(parameter(layer + "up", {32, 8}, Role::hidden_matrix, dtype, 1, Neurons::rows));
-    list.push_back(
-        parameter(layer + "down", {8, 32}, Role::hidden_matrix, dtype, 1, Neurons::cols));
-  }
-  list.push_back(parameter("head", {11, 8}, Role::head, dtype));
-  list.push_back(parameter("bias", {11}, Role::vector, dtype));
-  return list;
-}
-
-// Gradient number `step` of each parameter, as backward() would leave it.
-void set_gradients(const ParamList& list, uint64_t step) {
-  for (const Parameter& p : list) {
-    Node& leaf = *p.var.node();
-    if (!leaf.grad) leaf.grad = p.var.value().like();
-    uint64_t seed = step;
-    for (const char c : p.name) seed = 37 * seed + static_cast<unsigned char>(c);
-    leaf.grad.copy_from(normal(leaf.shape, leaf.dtype, seed));
-    leaf.written = true;
-  }
-}
-
-const Parameter& find(const ParamList& list, const std::string& name) {
-  return *std::find_if(list.begin(), list.end(),
-                       [&](const Parameter& p) { return p.name == name; });
-}
-
-std::vector<Tensor> values(const ParamList& list) {
-  std::vector<Tensor> all;
-  for (const Parameter& p : list) all.push_back(p.var.value().clone());
-  return all;
-}
-
-// One parameter "w" in an arena of its own.
-struct Single {
-  ParamList list;
-  ParamArena arena;
-  Single(const Shape& shape, DType dtype, Neurons neurons = Neurons::none)
-      : list{parameter("w", shape, Role::hidden_matrix, dtype, 1, neurons)}, arena(list) {}
-  const Tensor& w() const { return list[0].var.value(); }
-};
-
-// W after one step of lr 1 from W = 0 is −(scale·U): here its negative.
-Tensor first_update(SpectralConfig config, const Shape& shape, DType dtype,
-                    Neurons neurons = Neurons::none) {
-  const Single one(shape, dtype, neurons);
-  one.w().fill(0);
-  set_gradients(one.list, 1);
-  Spectral(one.arena, std::move(config)).step(1);
-  return affine(one.w(), -1, 0);
-}
-
-SpectralConfig aurora_where(Where where, Balance balance = Balance::leverage) {
-  SpectralConfig config = aurora();
-  config.where = where;
-  config.direction.balance = balance;
-  return config;
-}
-
-SpectralConfig plain(Polar method = Polar::cans12) {
-  SpectralConfig config = muon();
-  config.direction.polar = method;
-  return config;
-}
 
 }  // namespace
 
@@ -267,177 +186,11 @@ TEST_CASE("AdamW: bad settings") {
   CHECK_THROWS_WITH(AdamW(arena, {.weight_decay = -1}),
                     "AdamW: the weight decay is -1, but it must be a number of at least 0");
   AdamW adamw(arena);
-  CHECK_THROWS_WITH(adamw.step(nan_value),
+  CHECK_THROWS_WITH(adamw.step(std::numeric_limits<double>::quiet_NaN()),
                     "AdamW: the learning rate is nan, but it must be a number of at least 0");
   CHECK_THROWS_WITH(adamw.step(LearningRates(0, 0, -2, 0)),
                     "AdamW: the learning rate is -2, but it must be a number of at least 0");
   CHECK(adamw.state().step == 0);
-}
-
-// --- Muon and Aurora
-// -------------------------------------------------------------------------------
-
-TEST_CASE("spectral: momentum, scale and decay, number by number") {
-  for (const bool nesterov : {true, false}) {
-    const Single one({30, 10}, DType::f64);
-    SpectralConfig config = plain(Polar::svd);
-    config.mu = .9;
-    config.nesterov = nesterov;
-    config.weight_decay = .2;
-    Spectral optimizer(one.arena, config);
-    const Tensor W = one.w().clone(), M = Tensor::zeros({30, 10}, DType::f64);
-    for (uint64_t t = 1; t <= 3; ++t) {
-      set_gradients(one.list, t);
-      optimizer.step(.05);
-      const Tensor G = one.list[0].var.grad();
-      axpby(M, .1, G, .9);
-      const Tensor X = affine(M, nesterov ? .9 : 1, 0);
-      if (nesterov) axpby(X, .1, G, 1);
-      axpby(W, -.05 * std::sqrt(3.0), polar(X, Polar::svd).tensor(), 1 - .05 * .2);
-      CHECK(relative_error(one.w(), W) < 1e-12);
-    }
-  }
-}
-
-TEST_CASE("spectral: Aurora is Muon where nothing is to balance, to the bit") {
-  for (const DType dtype : floats) {
-    for (const Balance balance : {Balance::published, Balance::leverage}) {
-      for (const Shape shape : {Shape{24, 24}, Shape{12, 48}, Shape{1, 9}})
-        CHECK(same_bytes(first_update(aurora_where(Where::tall, balance), shape, dtype),
-                         first_update(plain(), shape, dtype)));
-      for (const Shape shape : {Shape{24, 24}, Shape{48, 12}})
-        CHECK(same_bytes(first_update(aurora_where(Where::wide, balance), shape, dtype),
-                         first_update(plain(), shape, dtype)));
-      for (const Where where : {Where::nonsquare, Where::up_gate})
-        CHECK(same_bytes(first_update(aurora_where(where, balance), {24, 24}, dtype, Neurons::rows),
-                         first_update(plain(), {24, 24}, dtype)));
-    }
-  }
-}
-
-TEST_CASE("spectral: `where` chooses what is balanced") {
-  const auto update = [](Where where, const Shape& shape, Neurons neurons = Neurons::none) {
-    return first_update(aurora_where(where), shape, DType::f64, neurons);
-  };
-  const Tensor tall = update(Where::tall, {48, 12});
-  CHECK(row_cv(tall) < .3 * row_cv(first_update(plain(), {48, 12}, DType::f64)));
-  CHECK(same_bytes(update(Where::nonsquare, {48, 12}), tall));
-  CHECK(same_bytes(update(Where::up_gate, {48, 12}, Neurons::rows), tall));
-  CHECK(same_bytes(update(Where::up_gate, {48, 12}), first_update(plain(), {48, 12}, DType::f64)));
-
-  const Tensor wide = update(Where::wide, {12, 48});  // its columns come out even
-  CHECK(row_cv(Matrix(wide).t()) <
-        .3 * row_cv(Matrix(first_update(plain(), {12, 48}, DType::f64)).t()));
-  CHECK(same_bytes(update(Where::nonsquare, {12, 48}), wide));
-  CHECK(same_bytes(update(Where::up_gate, {12, 48}, Neurons::cols),
-                   first_update(plain(), {12, 48}, DType::f64)));
-}
-
-TEST_CASE("spectral: every neuron moves by the learning rate") {
-  for (const Shape shape : {Shape{48, 12}, Shape{24, 24}, Shape{12, 48}}) {
-    SpectralConfig config = aurora();
-    config.direction.polar = Polar::svd;
-    config.direction.pp_iterations = 30;
-    for (const double square :
-         row_sum_squares(first_update(config, shape, DType::f64)).to_vector<double>())
-      CHECK(square == doctest::Approx(1).epsilon(1e-6));
-  }
-}
-
-TEST_CASE("spectral: blocks and neighbours are matrices of their own") {
-  for (const DType dtype : floats) {
-    const ParamList list = small_model(dtype);
-    const ParamArena arena(list);
-    Spectral optimizer(arena, aurora());
-    const std::vector<Tensor> before = values(list);
-    set_gradients(list, 1);
-    optimizer.step(.5);
-    for (size_t i = 0; i < list.size(); ++i) {
-      const Parameter& p = list[i];
-      if (!is_hidden_matrix(p)) {
-        CHECK(same_bytes(p.var.value(), before[i]));
-        continue;
-      }
-      const int64_t rows = p.var.shape()[0] / p.blocks, cols = p.var.shape()[1];
-      for (int64_t b = 0; b < p.blocks; ++b) {
-        const Tensor G = affine(p.var.grad().rows(b * rows, rows), .05 + .95 * .05, 0);
-        const Matrix U = rows > cols ? aurora_direction(G) : polar(G, Polar::cans12);
-        const Tensor W = before[i].rows(b * rows, rows).clone();
-        axpby(W, -.5 * std::sqrt(std::max(1.0, double(rows) / double(cols))), U.tensor(),
-              1 - .5 * .025);
-        CHECK(relative_error(p.var.value().rows(b * rows, rows), W) <
-              (dtype == DType::f64 ? 1e-10 : 2e-5));
-      }
-    }
-  }
-}
-
-TEST_CASE("spectral: a momentum of zero moves nothing") {
-  for (const SpectralConfig& config : {muon(), aurora(), aurora_where(Where::nonsquare)}) {
-    const ParamList list = small_model();
-    const ParamArena arena(list);
-    Spectral optimizer(arena, config);
-    optimizer.diagnose(true);
-    const Tensor before = arena.values().clone();
-    optimizer.step(0);
-    CHECK(same_bytes(arena.values(), before));
-    for (const Spectral::Report& r : optimizer.report()) {
-      CHECK(r.row_norm_cv == 0);
-      CHECK(r.polar_error == 1);
-    }
-  }
-}
-
-TEST_CASE("spectral: measures its updates when asked") {
-  ParamList list = small_model(DType::f64);
-  for (Parameter& p : list)
-    if (p.name == "h.1.qkv") p.block_names = {"q", "k", "v"};
-  const ParamArena arena(list);
-  Spectral optimizer(arena, plain(Polar::quintic5));
-  set_gradients(list, 1);
-  optimizer.step(.1);
-  CHECK(optimizer.report().empty());
-
-  optimizer.diagnose(true);
-  const Tensor before = find(list, "h.0.up").var.value().clone();
-  optimizer.step(.1);
-  std::vector<std::string> names;
-  for (const Spectral::Report& r : optimizer.report()) names.push_back(r.name);
-  CHECK(names == std::vector<std::string>{"h.0.out", "h.0.qkv[0]", "h.0.qkv[1]", "h.0.qkv[2]",
-                                          "h.1.out", "q", "k", "v", "h.0.down", "h.1.down",
-                                          "h.0.up", "h.1.up"});
-  // U = (W (1 − lr·decay) − W')/(lr·scale)
-  const Tensor U = find(list, "h.0.up").var.value().clone();
-  axpby(U, (1 - .1 * .025) / .2, before, -1 / .2);
-  const Spectral::Report up = optimizer.report()[10];
-  CHECK(up.row_norm_cv == doctest::Approx(row_cv(U)).epsilon(1e-6));
-  CHECK(up.polar_error == doctest::Approx(polar_error(U)).epsilon(1e-6));
-}
-
-TEST_CASE("spectral: bad settings") {
-  const ParamArena arena(small_model());
-  const auto broken = [&](auto change) {
-    SpectralConfig config = aurora();
-    change(config);
-    Spectral(arena, config);
-  };
-  CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.mu = 1; }),
-                    "Aurora: mu is 1, but must lie between 0 and 1");
-  CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.direction.pp_iterations = 0; }),
-                    "Aurora: pp_iterations is 0, but must be at least 1");
-  CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.direction.pp_beta = 0; }),
-                    "Aurora: pp_beta is 0, but must be a number above 0");
-  CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.weight_decay = nan_value; }),
-                    "Aurora: the weight decay is nan, but it must be a number of at least 0");
-  Spectral optimizer(arena, muon());
-  CHECK_THROWS_WITH(optimizer.step(-1),
-                    "Muon: the learning rate is -1, but it must be a number of at least 0");
-
-  const ParamArena vectors({parameter("block0.norm1", {384}, Role::vector, DType::f32)});
-  CHECK_THROWS_WITH(Spectral(vectors, aurora(), is_any),
-                    "Aurora: block0.norm1 is [384], but Aurora steps matrices only");
-  CHECK_THROWS_WITH(Spectral(vectors, aurora()),
-                    "Aurora: there is no hidden matrix among the parameters");
 }
 
 // --- state, order, threads

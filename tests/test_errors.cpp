@@ -1,0 +1,175 @@
+// The texts of refused ops: part of the interface, above all for those who learn. Each is one
+// sentence with the op, what is wrong, the shapes and, where there is one, the cure.
+#include <functional>
+
+#include <doctest/doctest.h>
+
+#include "autograd/ops.h"
+#include "engine/backend.h"
+
+using namespace borealis;
+
+namespace {
+
+Var zeros(const Shape& shape, DType dtype = DType::f32) {
+  return Tensor::zeros(shape, dtype);
+}
+Tensor ids(const Shape& shape) {
+  return Tensor::zeros(shape, DType::i32);
+}
+
+// What f throws, which must be misuse.
+std::string refusal(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const std::invalid_argument& e) {
+    return e.what();
+  }
+  return "accepted";
+}
+
+}  // namespace
+
+TEST_CASE("errors: ops name themselves, the fault and every shape") {
+  Rng rng(1);
+  const RotaryTable table = rotary_table(8, 4);
+  const struct {
+    std::function<void()> f;
+    const char* text;
+  } cases[] = {
+      {[] {
+         zeros({4, 6, 5}) + zeros({6, 4});
+       },
+       "add: [4, 6, 5] and [6, 4] do not broadcast: sizes 5 and 4 differ and neither is 1 (axes "
+       "are matched "
+       "from the last)"},
+      {[] { zeros({3}) * zeros({3}, DType::f64); },
+       "mul: f32[3] and f64[3] do not mix; convert one with to()"},
+      {[] { zeros({3}) / 0.0; }, "div: division of [3] by the constant 0"},
+      {[] {
+         matmul(zeros({8, 64}), zeros({128, 256}));
+       },
+       "matmul: inner sizes differ: a is [8, 64], b is [128, 256]"},
+      {[] {
+         matmul(zeros({2, 8, 64}), zeros({3, 64, 5}));
+       },
+       "matmul: takes [m, k] [k, n] or equal batches of them, got [2, 8, 64] and [3, 64, 5]"},
+      {[] {
+         linear(zeros({8, 128, 384}), zeros({1536, 256}));
+       },
+       "linear: x is [8, 128, 384] but w is [1536, 256] ([out, in]): the last size of x must equal "
+       "in"},
+      {[] {
+         linear(zeros({8, 4}), zeros({3, 4}), zeros({4}));
+       },
+       "linear: bias is [4] but w is [3, 4] ([out, in]): bias must be [out]"},
+      {[] {
+         reshape(zeros({2, 3}), {4, 2});
+       },
+       "reshape: [2, 3] has 6 numbers, but [4, 2] has 8"},
+      {[] {
+         permute(zeros({2, 3}), {0, 0});
+       },
+       "permute: the order of 2 axes must name each axis of [2, 3] once"},
+      {[] {
+         transpose(zeros({2, 3}), 0, 5);
+       },
+       "shape: axis 5 does not exist in [2, 3]"},
+      {[] {
+         slice(zeros({2, 3}), 1, 2, 2);
+       },
+       "slice: 2 … 4 is outside axis 1 of [2, 3]"},
+      {[] {
+         concat({zeros({2, 3}), zeros({2, 4})}, 0);
+       },
+       "concat: [2, 3] and [2, 4] differ in more than axis 0"},
+      {[] { concat({}, 0); }, "concat: takes at least one tensor"},
+      {[] {
+         mean(zeros({0, 3}));
+       },
+       "mean: [0, 3] has no numbers to average"},
+      {[] {
+         max(zeros({0, 3}), 0);
+       },
+       "max: axis 0 of [0, 3] is empty"},
+      {[] {
+         layer_norm(zeros({2, 3}), zeros({2}));
+       },
+       "layer_norm: x is [2, 3] but gain or bias is [2]: it must be [3]"},
+      {[] {
+         rms_norm(zeros({2, 3}), {}, -1);
+       },
+       "rms_norm: eps must not be negative, got -1"},
+      {[] { soft_cap(zeros({2}), 0); }, "soft_cap: the cap must be positive, got 0"},
+      {[&] { dropout(zeros({2}), 1, rng); }, "dropout: p must be in [0, 1), got 1"},
+      {[] {
+         embedding(zeros({2, 3, 4}), ids({2}));
+       },
+       "embedding: the table must be [V, C], got [2, 3, 4]"},
+      {[] {
+         embedding(zeros({5, 3}), Tensor::of<int32_t>({2}, {1, 5}));
+       },
+       "embedding: the ids [2]: 5 at place 1 is outside 0 … 4"},
+      {[] {
+         embedding(zeros({5, 3}), Tensor::zeros({2}));
+       },
+       "embedding: the ids must be i32, got f32[2]"},
+      {[] {
+         cross_entropy(zeros({2, 3, 7}), ids({5}));
+       },
+       "cross_entropy: the logits are [2, 3, 7] but the targets are [5]: there must be one target "
+       "for each row "
+       "of logits"},
+      {[] {
+         cross_entropy(zeros({2, 7}), Tensor::of<int32_t>({2}, {-2, 1}));
+       },
+       "cross_entropy: the targets [2]: -2 at place 0 is outside 0 … 6"},
+      {[&] {
+         rotary(zeros({1, 9, 4}), 1, table);
+       },
+       "rotary: the table [8, 2] does not serve positions 0 … 9 of [1, 9, 4] with 1 heads"},
+      {[] { rotary_table(8, 6); }, "rotary: the head size must be a multiple of 4, got 6"},
+      {[] {
+         causal_attention(zeros({2, 8, 16}), 1);
+       },
+       "attention: packed qkv must be [B, T, 3C], got [2, 8, 16]"},
+      {[] {
+         causal_attention(zeros({2, 8, 15}), 2);
+       },
+       "attention: [2, 8, 15] does not split into 2 heads"},
+      {[] {
+         causal_attention(zeros({2, 8, 12}), 2, {.dropout = 0.5});
+       },
+       "attention: dropout needs a random number generator"},
+      {[] {
+         causal_attention(zeros({2, 9, 4}), zeros({2, 8, 4}), zeros({2, 8, 4}), 1);
+       },
+       "attention: q must be [B, Tq, C] and k, v [B, Tk, C] with Tq ≤ Tk, got [2, 9, 4], [2, 8, "
+       "4], [2, 8, 4]"},
+      {[] {
+         zeros({8, 128}).backward();
+       },
+       "backward: nothing here needs a gradient (no parameter went in, or NoGrad was on)"},
+      {[] {
+         Var::leaf(Tensor::zeros({8, 128})).backward();
+       },
+       "backward: the loss must be a single number, got [8, 128]"},
+      {[] { Var().value(); }, "var: this Var holds no value"},
+      {[] {
+         zeros({2, 3}).item();
+       },
+       "item: [2, 3] is not a single number"},
+      {[] {
+         Tensor::of<float>({3}, {1, 2});
+       },
+       "tensor: [3] takes 3 values, got 2"},
+      {[] { Tensor::zeros({3}).data<double>(); }, "tensor: asked for f64, but [3] holds f32"},
+      {[] { Shape{1, 2, 3, 4, 5, 6, 7}; }, "shape: 7 axes, but at most 6 are supported"},
+      {[] { parse_device("gpu"); }, "device: 'gpu' is not a device; use cpu, cuda or cuda:N"},
+      {[] {
+         backend({Device::Kind::cuda, 7});
+       },
+       "cuda:7: this build has no CUDA backend; configure with -DBOREALIS_CUDA=ON"},
+  };
+  for (const auto& c : cases) CHECK(refusal(c.f) == c.text);
+}
