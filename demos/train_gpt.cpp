@@ -127,7 +127,6 @@ int run(int argc, char** argv) {
     const TokenBatch batch = corpus.train.random_batch(t.batch_size, t.model.block_size, batches);
     const Var loss = model.loss(batch.inputs, batch.targets, &dropout);
     loss.backward();
-    optimizers.arena().finish_gradients();
     const Tensor grad_norm = clip_grad_norm(optimizers.arena(), t.grad_clip);
     train_loss = loss.item();
     if (!std::isfinite(train_loss) || !std::isfinite(grad_norm.item()))

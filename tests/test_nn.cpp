@@ -55,7 +55,6 @@ struct Run {
   double step(const Tensor& x, const Tensor& y, Rng* dropout = nullptr) {
     const Var loss = model.loss(x, y, dropout);
     loss.backward();
-    arena.finish_gradients();
     clip_grad_norm(arena, 1);
     spectral.step(0.02);
     adamw.step(0.01);
