@@ -11,9 +11,8 @@ void check_ids(const char* op, const char* what, const Tensor& ids, int64_t limi
     fail(op, ": ", what, " must be i32, got ", ids.dtype(), ids.shape());
   const int64_t bad = backend(ids.device()).first_bad_id(ids, limit, ignored);
   if (bad >= 0)
-    fail(op, ": ", what, " ", ids.shape(), ": ",
-         ids.reshape({ids.numel()}).rows(bad, 1).item(), " at place ", bad, " is outside 0 … ",
-         limit - 1);
+    fail(op, ": ", what, " ", ids.shape(), ": ", ids.reshape({ids.numel()}).rows(bad, 1).item(),
+         " at place ", bad, " is outside 0 … ", limit - 1);
 }
 
 }  // namespace

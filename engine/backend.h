@@ -244,7 +244,8 @@ class Backend {
   virtual void add_to_diagonal(const MatrixView& a, double shift, double relative) = 0;
   // d ← 1/max(scale·√squares + eps, floor); 0 where squares is 0, so that what is zero stays zero.
   virtual void inverse_norm(Span d, ConstSpan squares, double scale, double eps, double floor) = 0;
-  // d ← d·(target/max(squares, floor))^beta; unchanged where squares is NaN (a failed Cholesky factor).
+  // d ← d·(target/max(squares, floor))^beta; unchanged where squares is NaN (a failed Cholesky
+  // factor).
   virtual void rebalance(Span d, ConstSpan squares, double target, double beta, double floor) = 0;
 
   // --- optimizers -----------------------------------------------------------------------------
