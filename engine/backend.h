@@ -56,6 +56,9 @@ struct GemmArgs {
   int64_t lda = 0, ldb = 0, ldc = 0;
   std::array<int64_t, 2> batch{1, 1}, stride_a{0, 0}, stride_b{0, 0}, stride_c{0, 0};
   double alpha = 1, beta = 0;
+  // The result is known to be symmetric (and so is what stands in c, if beta ≠ 0): a backend may
+  // compute one triangle and mirror it.
+  bool symmetric = false;
 };
 
 // A batch of matrices for kernels that are no products: element (i, j) of matrix (p, q) lies at

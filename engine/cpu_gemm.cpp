@@ -49,36 +49,67 @@ Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch) {
   return {tile_m, tile_n, (m + tile_m - 1) / tile_m, (n + tile_n - 1) / tile_n};
 }
 
+// Row i, column j of matrix number `index` of a batch.
+template <class T>
+T* element(void* data, const GemmArgs& g, const std::array<int64_t, 2>& stride, int64_t index,
+           int64_t i, int64_t row_stride, int64_t j, int64_t col_stride) {
+  return static_cast<T*>(data) + index / g.batch[1] * stride[0] + index % g.batch[1] * stride[1] +
+         i * row_stride + j * col_stride;
+}
+
+// The product of the tile of matrix `index` whose first output is (i, j).
+template <class T>
+void tile_product(const GemmArgs& g, int64_t index, int64_t i, int64_t j, int64_t m, int64_t n) {
+  void *const a = const_cast<void*>(g.a), *const b = const_cast<void*>(g.b);
+  gemm_tile<T>({.m = m,
+                .n = n,
+                .k = g.k,
+                .a = element<T>(a, g, g.stride_a, index, i, g.trans_a ? 1 : g.lda, 0, 0),
+                .b = element<T>(b, g, g.stride_b, index, 0, 0, j, g.trans_b ? g.ldb : 1),
+                .c = element<T>(g.c, g, g.stride_c, index, i, g.ldc, j, 1),
+                .lda = g.lda,
+                .ldb = g.ldb,
+                .ldc = g.ldc,
+                .trans_a = g.trans_a,
+                .trans_b = g.trans_b,
+                .alpha = g.alpha,
+                .beta = g.beta});
+}
+
+// Tiles that share a piece, so that a batch of small products is not cut too finely.
+int64_t grain(double tile_flops) {
+  return static_cast<int64_t>(1e6 / std::max(1.0, tile_flops)) + 1;
+}
+
 template <class T>
 void gemm_of(const GemmArgs& g) {
-  const Cut tiles = cut(g.m, g.n, g.k, g.batch[0] * g.batch[1]);
-  const int64_t per_matrix = tiles.rows * tiles.cols;
-  // Small products of a batch share a piece.
-  const double tile_flops =
-      2.0 * static_cast<double>(tiles.tile_m * tiles.tile_n) * static_cast<double>(g.k);
-  const int64_t grain = static_cast<int64_t>(1e6 / std::max(1.0, tile_flops)) + 1;
-
-  parallel_for(g.batch[0] * g.batch[1] * per_matrix, grain, [&](int64_t begin, int64_t end) {
+  const int64_t count = g.batch[0] * g.batch[1];
+  const Cut c = cut(g.m, g.n, g.k, count);
+  const int64_t per_matrix = c.rows * c.cols;
+  const double flops = 2.0 * static_cast<double>(c.tile_m * c.tile_n) * static_cast<double>(g.k);
+  parallel_for(count * per_matrix, grain(flops), [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end; ++index) {
-      const int64_t matrix = index / per_matrix, p = matrix / g.batch[1], q = matrix % g.batch[1];
-      const int64_t i = index % per_matrix / tiles.cols * tiles.tile_m;
-      const int64_t j = index % per_matrix % tiles.cols * tiles.tile_n;
-      const int64_t a = p * g.stride_a[0] + q * g.stride_a[1] + (g.trans_a ? i : i * g.lda);
-      const int64_t b = p * g.stride_b[0] + q * g.stride_b[1] + (g.trans_b ? j * g.ldb : j);
-      const int64_t c = p * g.stride_c[0] + q * g.stride_c[1] + i * g.ldc + j;
-      gemm_tile<T>({.m = std::min(tiles.tile_m, g.m - i),
-                    .n = std::min(tiles.tile_n, g.n - j),
-                    .k = g.k,
-                    .a = static_cast<const T*>(g.a) + a,
-                    .b = static_cast<const T*>(g.b) + b,
-                    .c = static_cast<T*>(g.c) + c,
-                    .lda = g.lda,
-                    .ldb = g.ldb,
-                    .ldc = g.ldc,
-                    .trans_a = g.trans_a,
-                    .trans_b = g.trans_b,
-                    .alpha = g.alpha,
-                    .beta = g.beta});
+      const int64_t i = index % per_matrix / c.cols * c.tile_m;
+      const int64_t j = index % per_matrix % c.cols * c.tile_n;
+      tile_product<T>(g, index / per_matrix, i, j, std::min(c.tile_m, g.m - i),
+                      std::min(c.tile_n, g.n - j));
+    }
+  });
+}
+
+// Strips of rows, each up to the diagonal, mirrored while they are in cache. A strip of 32 rows
+// keeps the providers at nine tenths of their speed and computes 62 % of a 128 x 128 result.
+template <class T>
+void symmetric_gemm_of(const GemmArgs& g) {
+  const int64_t strip = g.m <= 192 ? 32 : 64, strips = (g.m + strip - 1) / strip;
+  const double flops = static_cast<double>(strip * g.m) * static_cast<double>(g.k);
+  parallel_for(g.batch[0] * g.batch[1] * strips, grain(flops), [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      const int64_t first = index % strips * strip, last = std::min(first + strip, g.m);
+      tile_product<T>(g, index / strips, first, 0, last - first, last);
+      T* const c = element<T>(g.c, g, g.stride_c, index / strips, 0, 0, 0, 0);
+      for (int64_t j = 0; j < last; ++j)
+        for (int64_t i = std::max(first, j + 1); i < last; ++i) c[j * g.ldc + i] = c[i * g.ldc + j];
     }
   });
 }
@@ -87,7 +118,10 @@ void gemm_of(const GemmArgs& g) {
 
 void CpuBackend::gemm(const GemmArgs& g) {
   if (g.m == 0 || g.n == 0) return;
-  visit(g.dtype, [&](auto zero) { gemm_of<decltype(zero)>(g); });
+  visit(g.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    g.symmetric ? symmetric_gemm_of<T>(g) : gemm_of<T>(g);
+  });
 }
 
 }  // namespace borealis

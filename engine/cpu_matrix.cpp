@@ -1,8 +1,5 @@
 // Kernels on batches of matrices that are no products: row norms, scaling, sums between layouts,
 // and the small dense factorizations, which are Eigen's.
-//
-// g++ 12 sees uninitialised values in its own AVX-512 headers (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <Eigen/Dense>
 #include <algorithm>
 #include <cmath>

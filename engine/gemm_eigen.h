@@ -2,9 +2,6 @@
 // For the provider files only, since it includes Eigen.
 #pragma once
 
-// g++ 12 sees uninitialised values in its own AVX-512 headers (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <Eigen/Core>
 
 #include "engine/gemm.h"

@@ -95,8 +95,11 @@ MatrixView Matrix::view() const {
           .batch = batch_};
 }
 
-void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta) {
-  if (C.transposed()) return gemm(C.t(), B.t(), A.t(), alpha, beta);  // Cᵀ = Bᵀ Aᵀ
+namespace {
+
+void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta,
+          bool symmetric) {
+  if (C.transposed()) return gemm(C.t(), B.t(), A.t(), alpha, beta, symmetric);  // Cᵀ = Bᵀ Aᵀ
   if (A.cols() != B.rows() || C.rows() != A.rows() || C.cols() != B.cols())
     fail("gemm: the sizes do not fit: ", Described{C}, " = ", Described{A}, " * ", Described{B});
   check_batches("gemm", C, A);
@@ -124,7 +127,19 @@ void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, doubl
              .stride_b = strides_for(B),
              .stride_c = strides_for(C),
              .alpha = alpha,
-             .beta = beta});
+             .beta = beta,
+             .symmetric = symmetric});
+}
+
+}  // namespace
+
+void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta) {
+  gemm(C, A, B, alpha, beta, false);
+}
+
+void gemm_symmetric(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta) {
+  if (C.rows() != C.cols()) fail("gemm_symmetric: the result must be square, got ", Described{C});
+  gemm(C, A, B, alpha, beta, true);
 }
 
 Matrix operator*(const Matrix& A, const Matrix& B) {

@@ -1,5 +1,6 @@
 #include "optim/polar.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/math.h"
@@ -55,28 +56,84 @@ struct Method {
   const char* name;
   PolarTable table;
 };
-const std::array<Method, 5> methods{{
-    {Polar::quintic5, "quintic5", {quintic5}},
-    {Polar::simple_quintic12, "simple_quintic12", {simple_quintic12}},
-    {Polar::cans12, "cans12", {cans12}},
-    {Polar::polar_express8, "polar_express8", {polar_express8, express_safety}},
+// Where the Gram form restarts: measured, so that it is as accurate as the direct form in f32.
+const std::array<Method, 6> methods{{
+    {Polar::quintic5, "quintic5", {.steps = quintic5, .restarts = {3, 0}}},
+    {Polar::simple_quintic12, "simple_quintic12", {.steps = simple_quintic12, .restarts = {4, 8}}},
+    {Polar::cans12, "cans12", {.steps = cans12, .restarts = {3, 6}}},
+    {Polar::polar_express8,
+     "polar_express8",
+     {.steps = polar_express8, .safety = express_safety, .restarts = {3, 0}}},
+    {Polar::polar_express6,
+     "polar_express6",
+     {.steps = std::span(polar_express8).first(6), .safety = express_safety, .restarts = {3, 0}}},
     {Polar::svd, "svd", {}},
 }};
 const Method& entry(Polar method) {
   return methods[static_cast<size_t>(method)];
 }
 
-// aI + bA + cA² of each Gram matrix, where A is given as b A if c = 0 (see below).
-Matrix step_matrix(const Matrix& A, const PolarStep& step) {
+// A = XᵀX or XXᵀ, whichever is the smaller.
+void gram(const Matrix& A, const Matrix& X) {
+  X.rows() > X.cols() ? gemm_symmetric(A, X.t(), X) : gemm_symmetric(A, X, X.t());
+}
+
+// Y = X P, or P X where the small side is the left one.
+void apply(const Matrix& Y, const Matrix& X, const Matrix& P) {
+  X.rows() > X.cols() ? gemm(Y, X, P) : gemm(Y, P, X);
+}
+
+// P = aI + bA + cA²
+void step_matrix(const Matrix& P, const Matrix& A, const PolarStep& step) {
   const auto& [a, b, c] = step;
-  Matrix P = A;
-  if (c != 0) {
-    P = A.like();
-    gemm(P, A, A, c);
-    axpby(P, b, A, 1);
-  }
+  if (c != 0) gemm_symmetric(P, A, A, c);
+  axpby(P, b, A, c != 0 ? 1 : 0);
   backend(P.device()).add_to_diagonal(P.view(), a, 0);
-  return P;
+}
+
+// Each step:  X ← X (aI + bA + cA²)  with  A = XᵀX.   Overwrites X.
+Matrix iterate_direct(Matrix X, const PolarTable& table) {
+  const int64_t small = std::min(X.rows(), X.cols());
+  const Matrix A = Matrix::make(small, small, X.batch(), X.dtype(), X.device()), P = A.like();
+  Matrix next = X.like();
+  for (const PolarStep& step : table.steps) {
+    gram(A, X);
+    step_matrix(P, A, step);
+    apply(next, X, P);
+    std::swap(X, next);
+  }
+  return X;
+}
+
+// The same on R = XᵀX alone (Gram Newton-Schulz, Dao-AILab, 2026): with P = aI + bR + cR², the step
+// X ← X P makes R ← R P², and Q gathers the product of the P's. All of these are polynomials of one
+// symmetric matrix, so they commute and their products are symmetric. X is touched only where R is
+// formed anew, since small singular values drown in R's rounding until they have grown.
+Matrix iterate_gram(Matrix X, const PolarTable& table) {
+  const int64_t small = std::min(X.rows(), X.cols());
+  Matrix R = Matrix::make(small, small, X.batch(), X.dtype(), X.device());
+  Matrix P = R.like(), Q = R.like(), next = R.like(), next_X = X.like();
+  const size_t last = table.steps.size();
+  const auto restarts = [&](size_t t) { return t == table.restarts[0] || t == table.restarts[1]; };
+  for (size_t t = 0; t < last; ++t) {
+    const bool fresh = t == 0 || restarts(t), closing = t + 1 == last || restarts(t + 1);
+    if (fresh) gram(R, X);
+    step_matrix(P, R, table.steps[t]);
+    if (fresh) {
+      axpby(Q, 1, P, 0);
+    } else {
+      gemm_symmetric(next, Q, P);
+      std::swap(Q, next);
+    }
+    if (closing) {
+      apply(next_X, X, Q);
+      std::swap(X, next_X);
+    } else {
+      gemm_symmetric(next, R, P);
+      gemm_symmetric(R, next, P);
+    }
+  }
+  return X;
 }
 
 }  // namespace
@@ -106,31 +163,20 @@ Tensor inverse_norm(const Tensor& squares, double scale, double eps, double floo
   return d;
 }
 
-// X ← X/(safety ‖X‖_F + eps), then per step  X ← X (aI + bA + cA²) with A = XᵀX. For a wide X the
-// Gram matrix is XXᵀ and stands on the left: always the small one.
-Matrix polar(const Matrix& G, Polar method) {
-  if (G.transposed()) return polar(G.t(), method).t();
-  Matrix X = G.like();
+Matrix polar(const Matrix& G, Polar method, PolarForm form) {
+  if (G.transposed()) return polar(G.t(), method, form).t();
+  const Matrix X = G.like();
   if (method == Polar::svd) {
     backend(G.device()).polar_svd(X.view(), G.view());
     return X;
   }
-
   const PolarTable& table = polar_table(method);
   scale_each(X, G, inverse_norm(frobenius_squares(G), table.safety, table.eps, 0));
-
-  const bool tall = G.rows() > G.cols();
-  const int64_t small = tall ? G.cols() : G.rows();
-  const Matrix A = Matrix::make(small, small, G.batch(), G.dtype(), G.device());
-  Matrix next = G.like();
-  for (const PolarStep& step : table.steps) {
-    const double alpha = step[2] == 0 ? step[1] : 1;  // a cubic needs no more of A than bA
-    tall ? gemm(A, X.t(), X, alpha) : gemm(A, X, X.t(), alpha);
-    const Matrix P = step_matrix(A, step);
-    tall ? gemm(next, X, P) : gemm(next, P, X);
-    std::swap(X, next);
+  if (form == PolarForm::fastest) {
+    const int64_t small = std::min(G.rows(), G.cols()), large = std::max(G.rows(), G.cols());
+    form = large >= 2 * small ? PolarForm::gram : PolarForm::direct;
   }
-  return X;
+  return form == PolarForm::gram ? iterate_gram(X, table) : iterate_direct(X, table);
 }
 
 }  // namespace borealis

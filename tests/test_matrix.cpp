@@ -103,6 +103,26 @@ TEST_CASE("gemm: all transposes, leading dimensions, alpha and beta") {
           }
 }
 
+TEST_CASE("gemm_symmetric: the same numbers as gemm, symmetric to the bit") {
+  for (const DType type : {DType::f32, DType::f64}) {
+    for (const int64_t n : {1, 7, 32, 65, 128, 200}) {
+      CAPTURE(n);
+      const Tensor X = Rng(3).normal({3, n + 5, n}, 1, type);
+      const Matrix A = X, C = Matrix::make(n, n, A.batch(), type, {}), D = C.like();
+      for (const double beta : {0.0, 0.5}) {
+        gemm(C, A.t(), A, 2, beta);
+        gemm_symmetric(D, A.t(), A, 2, beta);
+        CHECK(relative_error(D.tensor(), C.tensor()) < (type == DType::f64 ? 1e-14 : 1e-5));
+        const Matrix T = D.like();
+        axpby(T, 1, D.t(), 0);
+        CHECK(same_bytes(T.tensor(), D.tensor()));
+      }
+    }
+  }
+  CHECK_THROWS_WITH(gemm_symmetric(Tensor({2, 3}), Tensor({2, 2}), Tensor({2, 3})),
+                    "gemm_symmetric: the result must be square, got [2, 3]");
+}
+
 TEST_CASE("gemm: beta = 0 never reads C; a transposed C; an empty inner size") {
   for (const DType type : {DType::f32, DType::f64}) {
     Rng rng(2);
