@@ -67,11 +67,7 @@ int run(int argc, char** argv) {
   Options o = parse_train_options(argc, argv);
   TrainOptions& t = o.train;
   const std::string checkpoint_path = o.run.out_dir + "/ckpt.safetensors";
-  Checkpoint saved;
-  if (o.run.resume) {
-    saved = read_checkpoint(checkpoint_path);
-    t = saved.options;
-  }
+  const Checkpoint saved = o.run.resume ? read_checkpoint(checkpoint_path) : Checkpoint{};
   check(t);
   const Device device = parse_device(o.run.device);
   backend(device);  // says at once if this build has no such device

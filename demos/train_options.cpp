@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "demos/checkpoint.h"
 #include "engine/error.h"
 
 namespace borealis {
@@ -119,10 +120,24 @@ std::string both(std::string flag) {
   return dashed == flag ? flag : flag + "," + dashed;
 }
 
-// The three flags that decide the defaults of the others.
+// The flags that decide the defaults of the others.
 struct Basis {
   std::string preset = "nano", style = "gpt2", optimizer = "adamw", init_from = "scratch";
+  std::string out_dir = RunOptions{}.out_dir;
+
+  bool resume() const { return init_from == "resume"; }
 };
+
+// Of a fresh run: the preset's, and its optimizer's. Of a resumed one: those it was started with.
+TrainOptions defaults(const Basis& basis) {
+  if (basis.resume()) return read_checkpoint(basis.out_dir + "/ckpt.safetensors").options;
+  TrainOptions o;
+  o.model = parse_style(basis.style) == Style::modern ? GptConfig::modern() : GptConfig::gpt2();
+  o.optimizer = basis.optimizer;
+  apply_preset(basis.preset, o);
+  apply_optimizer_defaults(o);
+  return o;
+}
 
 void parse(CLI::App& app, int argc, char** argv) {
   try {
@@ -143,6 +158,8 @@ Basis read_basis(int argc, char** argv) {
   first.add_option("--preset", basis.preset);
   first.add_option("--style", basis.style);
   first.add_option("--optimizer", basis.optimizer);
+  first.add_option(both("init_from"), basis.init_from);
+  first.add_option(both("out_dir"), basis.out_dir);
   parse(first, argc, argv);
   return basis;
 }
@@ -187,10 +204,7 @@ Options parse_train_options(int argc, char** argv) {
   Basis basis = read_basis(argc, argv);
   Options options;
   TrainOptions& o = options.train;
-  o.model = parse_style(basis.style) == Style::modern ? GptConfig::modern() : GptConfig::gpt2();
-  o.optimizer = basis.optimizer;
-  apply_preset(basis.preset, o);
-  apply_optimizer_defaults(o);
+  o = defaults(basis);
 
   CLI::App app{"Trains a compact GPT on a text, from bytes to a sample.", "train_gpt"};
   app.option_defaults()->take_last();  // of a flag given twice, so that scripts can be overruled
@@ -200,7 +214,7 @@ Options parse_train_options(int argc, char** argv) {
 
   // Settings that follow others unless they were given.
   const auto follow = [&](const char* flag, auto& field, auto value) {
-    if (!app.count(flag)) field = value;
+    if (!app.count(flag) && !basis.resume()) field = value;
   };
   follow("--embed_lr", o.embed_lr, o.learning_rate);
   follow("--head_lr", o.head_lr, o.learning_rate);
@@ -209,7 +223,7 @@ Options parse_train_options(int argc, char** argv) {
   follow("--min_lr", o.min_lr, o.schedule == Schedule::cosine ? o.learning_rate / 10 : 0);
 
   const RunOptions& r = options.run;
-  options.run.resume = basis.init_from == "resume";
+  options.run.resume = basis.resume();
   need(r.log_interval >= 1, "log_interval", static_cast<double>(r.log_interval), "at least 1");
   need(r.diagnose >= 0, "diagnose", static_cast<double>(r.diagnose), "0 or more");
   need(r.threads >= 0 && r.threads <= 1024, "threads", r.threads, "from 0 to 1024");

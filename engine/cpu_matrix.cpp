@@ -1,6 +1,7 @@
 // Kernels on batches of matrices that are no products: row norms, scaling, sums between layouts,
-// and the small dense factorizations, which are Eigen's.
-#include <Eigen/Dense>
+// and the small dense factorizations.
+#include <Eigen/Cholesky>
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -159,14 +160,39 @@ void for_each_matrix(const MatrixView& x, int64_t work, F f) {
   });
 }
 
-// P Qᵀ of X = P Σ Qᵀ, over the singular values above the rounding level of the type X came in.
+// U = P Qᵀ of X = P Σ Qᵀ, of the singular values above `epsilon`·max(m, n)·σ₁. One-sided Jacobi
+// (Hestenes, 1958): pairs of columns of A = X V are turned until all are at right angles; then the
+// lengths of A's columns are the singular values, and V holds the right vectors. Accurate also for
+// the small ones, and far lighter to compile than the library's SVDs.
 Dense<double> polar_factor(const Dense<double>& X, double epsilon) {
-  if (!X.allFinite()) return X.Constant(X.rows(), X.cols(), std::nan(""));
-  const Eigen::BDCSVD<Dense<double>> svd(X, Eigen::ComputeThinU | Eigen::ComputeThinV);
-  const auto& sigma = svd.singularValues();  // in descending order
-  const double level = epsilon * static_cast<double>(std::max(X.rows(), X.cols())) * sigma(0);
-  const Eigen::Index rank = (sigma.array() > level).count();
-  return svd.matrixU().leftCols(rank) * svd.matrixV().leftCols(rank).transpose();
+  if (!X.allFinite()) return Dense<double>::Constant(X.rows(), X.cols(), std::nan(""));
+  if (X.rows() < X.cols()) return polar_factor(X.transpose(), epsilon).transpose();
+  Dense<double> A = X, V = Dense<double>::Identity(X.cols(), X.cols());
+  bool turned = true;
+  for (int sweep = 0; turned && sweep < 60; ++sweep) {
+    turned = false;
+    for (Eigen::Index p = 0; p < A.cols(); ++p) {
+      for (Eigen::Index q = p + 1; q < A.cols(); ++q) {
+        const double pp = A.col(p).squaredNorm(), qq = A.col(q).squaredNorm();
+        const double pq = A.col(p).dot(A.col(q));
+        if (std::abs(pq) <= 1e-14 * std::sqrt(pp * qq)) continue;
+        turned = true;
+        // The smaller of the two angles that make the columns orthogonal: t = tan.
+        const double zeta = (qq - pp) / (2 * pq);
+        const double t = std::copysign(1 / (std::abs(zeta) + std::hypot(1, zeta)), zeta);
+        const double c = 1 / std::hypot(1, t), s = c * t;
+        for (Dense<double>* M : {&A, &V}) {
+          const Eigen::VectorXd column = M->col(p);
+          M->col(p) = c * column - s * M->col(q);
+          M->col(q) = s * column + c * M->col(q);
+        }
+      }
+    }
+  }
+  const Eigen::VectorXd sigma = A.colwise().norm();
+  const double level = epsilon * static_cast<double>(X.rows()) * sigma.maxCoeff();
+  for (Eigen::Index j = 0; j < A.cols(); ++j) A.col(j) *= sigma[j] <= level ? 0 : 1 / sigma[j];
+  return A * V.transpose();
 }
 
 }  // namespace

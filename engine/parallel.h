@@ -10,10 +10,11 @@ namespace borealis {
 
 // Runs f(begin, end) for the pieces [0, grain), [grain, 2 grain), … of [0, n).
 //
-// The cut depends on n and grain alone, and callers derive grain from shapes alone; threads merely
-// pick pieces up. A piece's result must not depend on other pieces: then 1, 2 or 8 threads give the
-// same bytes. f must not throw, and must not call parallel_for (it would run serially, which is
-// harmless).
+// The cut depends on n and grain alone, and callers derive grain from shapes alone; which thread
+// runs a piece changes nothing. A piece's result must not depend on other pieces: then 1, 2 or 8
+// threads give the same bytes. Each thread takes one run of neighbouring pieces, so that the rows
+// it wrote in one kernel are in its cache for the next. f must not throw, and must not call
+// parallel_for (it would run serially, which is harmless).
 template <class F>
 void parallel_for(int64_t n, int64_t grain, F&& f) {
   if (n <= 0) return;
@@ -22,7 +23,7 @@ void parallel_for(int64_t n, int64_t grain, F&& f) {
     f(int64_t{0}, n);
     return;
   }
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < pieces; ++i) f(i * grain, std::min(n, (i + 1) * grain));
 }
 

@@ -190,7 +190,7 @@ TEST_CASE("anomaly: the first gradient rule with an infinity is named") {
   CHECK(std::isinf(gradient(x)[0]));
 }
 
-TEST_CASE("leaves: moved to an arena they keep value and gradient; assigned they forget it") {
+TEST_CASE("leaves: moved to an arena they keep value and gradient, assigned they forget it") {
   const Var x = leaf({1, 2});
   const Var handle = x;
   sum(square(x)).backward();

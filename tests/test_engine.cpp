@@ -123,7 +123,7 @@ TEST_CASE("pool: classes waste at most an eighth, blocks are aligned and used ag
   }
 }
 
-TEST_CASE("pool: the system is asked no more once shapes repeat; trim gives all back") {
+TEST_CASE("pool: the system is asked no more once shapes repeat, trim gives all back") {
   Pool& p = pool(Device{});
   const auto step = [] {
     const Tensor a = Tensor::zeros({100, 70}), b = Tensor::zeros({33}, DType::f64);

@@ -123,7 +123,7 @@ TEST_CASE("gemm_symmetric: the same numbers as gemm, symmetric to the bit") {
                     "gemm_symmetric: the result must be square, got [2, 3]");
 }
 
-TEST_CASE("gemm: beta = 0 never reads C; a transposed C; an empty inner size") {
+TEST_CASE("gemm: beta = 0 never reads C, a transposed C, an empty inner size") {
   for (const DType type : {DType::f32, DType::f64}) {
     Rng rng(2);
     const Matrix A = rng.normal({7, 9}, 1, type), B = rng.normal({9, 5}, 1, type);

@@ -95,7 +95,7 @@ void refuses(const std::string& command, const std::string& expected,
 
 }  // namespace
 
-TEST_CASE("train_gpt: logs, checkpoints, samples; sample_gpt goes on from there") {
+TEST_CASE("train_gpt: logs, checkpoints and samples, and sample_gpt goes on from there") {
   const Folder f;
   write(f / "text", some_text());
   for (const std::string style : {"gpt2", "modern"}) {
@@ -183,6 +183,24 @@ TEST_CASE("train_gpt: a run that was killed and resumed ends with the same bytes
     CHECK(a[i]["train_loss"] == b[i]["train_loss"]);
     CHECK(a[i].value("val_loss", 0.0) == b[i].value("val_loss", 0.0));
   }
+}
+
+TEST_CASE("train_gpt: a resumed run keeps its settings unless they are overruled") {
+  const Folder f;
+  write(f / "text", some_text());
+  const std::string common = " --data " + (f / "text") + " --out_dir " + (f / "out");
+  REQUIRE(run("train_gpt" + common + tiny_model + " --max_iters 3").status == 0);
+  const Outcome longer =
+      run("train_gpt --init_from resume --max_iters 5 --log_interval 1" + common);
+  INFO(longer.text);
+  CHECK(longer.status == 0);
+  CHECK(longer.says("5/5"));
+  CHECK(log_of(f / "out").size() == 6);
+  write(f / "other", some_text() + "more");
+  const Outcome other =
+      run("train_gpt --init_from resume --data " + (f / "other") + " --out_dir " + (f / "out"));
+  CHECK(other.status == 1);
+  CHECK(other.says("is not the text that"));
 }
 
 TEST_CASE("train_gpt: a second run sets the first one's files aside") {
