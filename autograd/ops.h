@@ -9,7 +9,7 @@
 
 namespace borealis {
 
-// --- arithmetic, with NumPy broadcasting ----------------------------------------------
+// --- arithmetic, with NumPy broadcasting -----------------------------------------------------
 // ops_pointwise.cpp
 Var operator+(const Var& a, const Var& b);
 Var operator-(const Var& a, const Var& b);
@@ -28,8 +28,7 @@ inline Var operator*(double c, const Var& a) {
   return a * c;
 }
 
-// --- pointwise (formulas in engine/pointwise.h)
-// ---------------------------------------------------------
+// --- pointwise (formulas in engine/pointwise.h) ----------------------------------------------
 enum class Gelu { erf, tanh };  // exact, or GPT-2's approximation
 
 Var square(const Var& x);
@@ -47,13 +46,13 @@ Var soft_cap(const Var& x, double c);           // c x / √(x² + c²)
 // Zeroes each number with probability p and divides the rest by 1 − p. p = 0 is the identity.
 Var dropout(const Var& x, double p, Rng& rng);
 
-// --- products --------------------------------------------------------------------------
+// --- products --------------------------------------------------------------------------------
 // ops_matmul.cpp a b for [m, k] [k, n], or for equal batches [b, m, k] [b, k, n].
 Var matmul(const Var& a, const Var& b);
 // x wᵀ + bias, with w: [out, in], x: […, in], bias: [out] or absent.
 Var linear(const Var& x, const Var& w, const Var& bias = {});
 
-// --- shapes ------------------------------------------------------------------------------
+// --- shapes ----------------------------------------------------------------------------------
 // ops_shape.cpp
 Var reshape(const Var& x, const Shape& shape);
 Var permute(const Var& x, const std::vector<int>& order);
@@ -61,7 +60,7 @@ Var transpose(const Var& x, int axis_a = -2, int axis_b = -1);
 Var slice(const Var& x, int axis, int64_t first, int64_t count);
 Var concat(const std::vector<Var>& xs, int axis);
 
-// --- reductions -------------------------------------------------------------------------
+// --- reductions ------------------------------------------------------------------------------
 // ops_reduce.cpp Over the listed axes; an empty list means all of them, and a single number comes
 // out.
 Var sum(const Var& x, const std::vector<int>& axes = {}, bool keepdim = false);
@@ -72,20 +71,20 @@ Var softmax(const Var& x, int axis = -1);
 Var log_softmax(const Var& x, int axis = -1);
 Var logsumexp(const Var& x, int axis = -1);  // the axis is gone from the result
 
-// --- norms over the last axis -------------------------------------------------------------
+// --- norms over the last axis ----------------------------------------------------------------
 // ops_norm.cpp (x − mean)/√(var + eps)·gain + bias; gain and bias: [last size of x] or absent.
 Var layer_norm(const Var& x, const Var& gain = {}, const Var& bias = {}, double eps = 1e-5);
 // x/√(mean(x²) + eps)·gain
 Var rms_norm(const Var& x, const Var& gain = {}, double eps = 1e-6);
 
-// --- tokens --------------------------------------------------------------------------
+// --- tokens ----------------------------------------------------------------------------------
 // ops_embedding.cpp Rows of table [V, C] picked by ids (i32, any shape): [ids…, C].
 Var embedding(const Var& table, const Tensor& ids);
 // Mean over rows of −log softmax(logits)[target]; logits: […, V], targets: i32 […]. Rows whose
 // target is `ignore_index` do not count.
 Var cross_entropy(const Var& logits, const Tensor& targets, int64_t ignore_index = -1);
 
-// --- attention -----------------------------------------------------------------------
+// --- attention -------------------------------------------------------------------------------
 // ops_attention.cpp The angles' cosines and sines of the first `length` positions, [length, dim/2]
 // each.
 struct RotaryTable {

@@ -13,9 +13,9 @@ namespace borealis {
 
 namespace {
 
-// --- the one list of settings
-// ------------------------------------------------------------------------- Flags, checkpoint and
-// defaults all walk it: a new setting is one line here and a field in the header.
+// --- the one list of settings ----------------------------------------------------------------
+// Flags, checkpoint and defaults all walk it: a new setting is a line here and a field in the
+// header.
 
 template <class Options, class F>
 void for_each_setting(Options& o, F&& f) {
@@ -56,8 +56,7 @@ void for_each_setting(Options& o, F&& f) {
   f("seed", o.seed, "of weights, batches, dropout and samples");
 }
 
-// --- enums as text
-// ------------------------------------------------------------------------------------
+// --- enums as text ---------------------------------------------------------------------------
 
 const char* name(Schedule s) {
   return s == Schedule::cosine ? "cosine" : "linear";
@@ -75,8 +74,7 @@ void from_text(Schedule& s, const std::string& text) {
   s = text == "cosine" ? Schedule::cosine : Schedule::linear;
 }
 
-// --- defaults
-// -----------------------------------------------------------------------------------------
+// --- defaults --------------------------------------------------------------------------------
 
 // nanoGPT's CPU recipe; its GPU recipe for Shakespeare; GPT-2 small.
 void apply_preset(const std::string& preset, TrainOptions& o) {
@@ -109,8 +107,7 @@ void apply_optimizer_defaults(TrainOptions& o) {
   o.warmup_iters = 0;
 }
 
-// --- the command line
-// -----------------------------------------------------------------------------------
+// --- the command line ------------------------------------------------------------------------
 
 // "--n_layer" is also "--n-layer".
 std::string both(std::string flag) {

@@ -134,7 +134,7 @@ class Backend {
   virtual Device device() const = 0;
   Pool& pool() { return pool_; }
 
-  // --- memory ---------------------------------------------------------------------------------
+  // --- memory --------------------------------------------------------------------------------
   virtual void* allocate(size_t bytes) = 0;  // 64-byte aligned; null when there is none left
   virtual void release(void* data) = 0;
   virtual void copy(void* dst, const void* src, size_t bytes) = 0;
@@ -142,7 +142,7 @@ class Backend {
   virtual void download(void* host, const void* src, size_t bytes) = 0;
   virtual void synchronize() = 0;
 
-  // --- pointwise ------------------------------------------------------------------------------
+  // --- pointwise -----------------------------------------------------------------------------
   virtual void fill(Span y, double value) = 0;
   virtual void cast(Span y, ConstSpan x) = 0;
   // y ← op(x);  dx ← op'(saved)·dy + beta·dx, where saved is x or y as pointwise.h says.
@@ -162,7 +162,7 @@ class Backend {
   // y ← mask(x)/(1−p) + beta·y. The same call is the gradient.
   virtual void dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) = 0;
 
-  // --- reductions -----------------------------------------------------------------------------
+  // --- reductions ----------------------------------------------------------------------------
   // x seen as [outer, mid, inner]: y[o, i] ← scale·Σ_m x[o, m, i] + beta·y[o, i].
   virtual void sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
                    double beta) = 0;
@@ -177,7 +177,7 @@ class Backend {
   virtual void sum_squares(Span y, ConstSpan x) = 0;  // y[0] ← Σ x²
   virtual bool all_finite(ConstSpan x) = 0;           // waits for the device
 
-  // --- rows -----------------------------------------------------------------------------------
+  // --- rows ----------------------------------------------------------------------------------
   virtual void softmax(Span y, ConstSpan x, const RowsArgs& args) = 0;
   virtual void softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args,
                             double beta) = 0;
@@ -198,7 +198,7 @@ class Backend {
                          double beta_bias, ConstSpan x, ConstSpan gain, ConstSpan mean,
                          ConstSpan rstd, ConstSpan dy, const NormArgs& args) = 0;
 
-  // --- tables ---------------------------------------------------------------------------------
+  // --- tables --------------------------------------------------------------------------------
   // y[i] ← table[ids[i]], rows of `cols` numbers. Ids are checked by the caller on the host side.
   virtual void embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) = 0;
   // dtable[ids[i]] += dy[i] in the order of i, after dtable ← beta·dtable.
@@ -207,7 +207,7 @@ class Backend {
   // The first i with ids[i] outside [0, limit) and ids[i] ≠ ignored, or −1. Waits for the device.
   virtual int64_t first_bad_id(ConstSpan ids, int64_t limit, int64_t ignored) = 0;
 
-  // --- fused ----------------------------------------------------------------------------------
+  // --- fused ---------------------------------------------------------------------------------
   // loss[0] ← mean over rows with targets[r] ≠ ignored of lse[r] − logits[r, targets[r]]; saves
   // lse: [rows] and count[0], the number of rows that counted (f32/f64 as the logits).
   virtual void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets,
@@ -224,7 +224,7 @@ class Backend {
   virtual void attention_grad(const AttentionGrads& grads, const void* y, const void* dy,
                               ConstSpan lse, const AttentionArgs& args);
 
-  // --- matrices -------------------------------------------------------------------------------
+  // --- matrices ------------------------------------------------------------------------------
   virtual void gemm(const GemmArgs& args) = 0;
   // out[p, q, i] ← Σ_j x(i, j)²: contiguous [batch, rows].
   virtual void row_sum_squares(Span out, const MatrixView& x) = 0;
@@ -251,7 +251,7 @@ class Backend {
   // factor).
   virtual void rebalance(Span d, ConstSpan squares, double target, double beta, double floor) = 0;
 
-  // --- optimizers -----------------------------------------------------------------------------
+  // --- optimizers ----------------------------------------------------------------------------
   virtual void adamw(Span w, Span m, Span v, ConstSpan g, const AdamWArgs& args) = 0;
   // m ← m + (1−mu)(g − m);  x ← nesterov ? (1−mu) g + mu m : m.   (x, m, g: same flat order)
   virtual void momentum(Span x, Span m, ConstSpan g, double mu, bool nesterov) = 0;

@@ -210,8 +210,7 @@ using UnaryOps = std::tuple<Neg, Square, Sqrt, Exp, Log, Tanh, Sigmoid, Relu, Re
                             GeluErf, GeluTanh, SoftCap>;
 static_assert(std::tuple_size_v<UnaryOps> == static_cast<size_t>(UnaryOp::soft_cap) + 1);
 
-// --- two inputs: f and the derivative with respect to each
-// ------------------------------------------
+// --- two inputs: f and the derivative with respect to each -------------------------------------
 
 struct Add {
   template <class T>

@@ -42,8 +42,7 @@ Var drop(const Var& x, double p, Rng* rng) {
 
 }  // namespace
 
-// --- attention
-// ----------------------------------------------------------------------------------------
+// --- attention -------------------------------------------------------------------------------
 
 Attention::Attention(const GptConfig& c, int64_t layer, const Init& init)
     : qkv(block_name(c, layer, "attn.c_attn", "attn.qkv"), c.n_embd, 3 * c.n_embd, init,
@@ -81,8 +80,7 @@ void Attention::collect(ParamList& list) const {
   proj.collect(list);
 }
 
-// --- MLP
-// ----------------------------------------------------------------------------------------------
+// --- MLP -------------------------------------------------------------------------------------
 
 namespace {
 
@@ -125,8 +123,7 @@ void Mlp::collect(ParamList& list) const {
   proj.collect(list);
 }
 
-// --- block
-// --------------------------------------------------------------------------------------------
+// --- block -----------------------------------------------------------------------------------
 
 Block::Block(const GptConfig& c, int64_t layer, const Init& init)
     : norm1(make_norm(c, block_name(c, layer, "ln_1", "norm1"), init)),
@@ -147,8 +144,7 @@ void Block::collect(ParamList& list) const {
   mlp.collect(list);
 }
 
-// --- model
-// --------------------------------------------------------------------------------------------
+// --- model -----------------------------------------------------------------------------------
 
 namespace {
 

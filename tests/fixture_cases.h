@@ -34,8 +34,7 @@ std::vector<FixtureResult> run_fixtures(const std::string& folder);
 // "kind case 1.2e-16 3.4e-07 ok".
 std::string line(const FixtureResult& result);
 
-// --- between the files that run one kind each
-// --------------------------------------------------------
+// --- between the files that run one kind each ------------------------------------------------
 
 struct Fixture {
   std::string kind, stem;  // the file's name without its ending

@@ -20,8 +20,7 @@ constexpr std::array floats{DType::f32, DType::f64};
 
 }  // namespace
 
-// --- arena
-// -----------------------------------------------------------------------------------------
+// --- arena -----------------------------------------------------------------------------------
 
 TEST_CASE("arena: values and gradients move with their Vars") {
   const ParamList list = small_model();
@@ -120,8 +119,7 @@ TEST_CASE("clip: by the global norm") {
   }
 }
 
-// --- AdamW
-// -----------------------------------------------------------------------------------------
+// --- AdamW -----------------------------------------------------------------------------------
 
 TEST_CASE("AdamW: the formula, number by number") {
   const ParamList list = small_model(DType::f64);
@@ -193,8 +191,7 @@ TEST_CASE("AdamW: bad settings") {
   CHECK(adamw.state().step == 0);
 }
 
-// --- state, order, threads
-// -------------------------------------------------------------------------
+// --- state, order, threads -------------------------------------------------------------------
 
 TEST_CASE("optimizers: continue from a saved state to the bit, in any order") {
   const auto run = [](const ParamList& list, bool spectral, uint64_t first, uint64_t last,
@@ -268,8 +265,7 @@ TEST_CASE("optimizers: the same bytes for any number of threads") {
   set_threads(before);
 }
 
-// --- schedules
-// -------------------------------------------------------------------------------------
+// --- schedules -------------------------------------------------------------------------------
 
 TEST_CASE("schedules: warm-up and cosine as nanoGPT has them") {
   const auto lr = [](int64_t step) { return warmup_cosine(step, 100, 2000, 1e-3, 1e-4); };
