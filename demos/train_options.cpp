@@ -99,7 +99,7 @@ void apply_preset(const std::string& preset, TrainOptions& o) {
 // optim/README.md.
 void apply_optimizer_defaults(TrainOptions& o) {
   if (!o.spectral()) return;
-  if (o.optimizer == "muon") o.polar = "quintic5";
+  o.polar = o.optimizer == "muon" ? "quintic5" : "polar_express8";
   o.schedule = Schedule::linear;
   o.learning_rate = 0.01;
   o.beta1 = 0.9, o.beta2 = 0.95;

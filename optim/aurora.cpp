@@ -16,7 +16,8 @@ double ridge(DType dtype) {
 //   h_i = z_iᵀ (ZᵀZ + ρI)⁻¹ z_i = ‖L⁻¹ z_i‖²  with  L Lᵀ = ZᵀZ + ρI.   Overwrites Z.
 Tensor leverage_scores(const Matrix& Z) {
   Backend& device = backend(Z.device());
-  const Matrix L = Z.t() * Z;
+  const Matrix L = Matrix::make(Z.cols(), Z.cols(), Z.batch(), Z.dtype(), Z.device());
+  gemm_symmetric(L, Z.t(), Z);
   device.add_to_diagonal(L.view(), 1e-30, ridge(Z.dtype()));  // 1e-30: for Z = 0
   device.cholesky(L.view());
   device.solve_lower(Z.view(), L.view());

@@ -73,16 +73,6 @@ const Method& entry(Polar method) {
   return methods[static_cast<size_t>(method)];
 }
 
-// A = XᵀX or XXᵀ, whichever is the smaller.
-void gram(const Matrix& A, const Matrix& X) {
-  X.rows() > X.cols() ? gemm_symmetric(A, X.t(), X) : gemm_symmetric(A, X, X.t());
-}
-
-// Y = X P, or P X where the small side is the left one.
-void apply(const Matrix& Y, const Matrix& X, const Matrix& P) {
-  X.rows() > X.cols() ? gemm(Y, X, P) : gemm(Y, P, X);
-}
-
 // P = aI + bA + cA²
 void step_matrix(const Matrix& P, const Matrix& A, const PolarStep& step) {
   const auto& [a, b, c] = step;
@@ -91,15 +81,14 @@ void step_matrix(const Matrix& P, const Matrix& A, const PolarStep& step) {
   backend(P.device()).add_to_diagonal(P.view(), a, 0);
 }
 
-// Each step:  X ← X (aI + bA + cA²)  with  A = XᵀX.   Overwrites X.
+// Each step:  X ← X (aI + bA + cA²)  with  A = XᵀX.   Overwrites X: [m, n], m ≥ n.
 Matrix iterate_direct(Matrix X, const PolarTable& table) {
-  const int64_t small = std::min(X.rows(), X.cols());
-  const Matrix A = Matrix::make(small, small, X.batch(), X.dtype(), X.device()), P = A.like();
+  const Matrix A = Matrix::make(X.cols(), X.cols(), X.batch(), X.dtype(), X.device()), P = A.like();
   Matrix next = X.like();
   for (const PolarStep& step : table.steps) {
-    gram(A, X);
+    gemm_symmetric(A, X.t(), X);
     step_matrix(P, A, step);
-    apply(next, X, P);
+    gemm(next, X, P);
     std::swap(X, next);
   }
   return X;
@@ -110,14 +99,13 @@ Matrix iterate_direct(Matrix X, const PolarTable& table) {
 // symmetric matrix, so they commute and their products are symmetric. X is touched only where R is
 // formed anew, since small singular values drown in R's rounding until they have grown.
 Matrix iterate_gram(Matrix X, const PolarTable& table) {
-  const int64_t small = std::min(X.rows(), X.cols());
-  Matrix R = Matrix::make(small, small, X.batch(), X.dtype(), X.device());
+  Matrix R = Matrix::make(X.cols(), X.cols(), X.batch(), X.dtype(), X.device());
   Matrix P = R.like(), Q = R.like(), next = R.like(), next_X = X.like();
   const size_t last = table.steps.size();
   const auto restarts = [&](size_t t) { return t == table.restarts[0] || t == table.restarts[1]; };
   for (size_t t = 0; t < last; ++t) {
     const bool fresh = t == 0 || restarts(t), closing = t + 1 == last || restarts(t + 1);
-    if (fresh) gram(R, X);
+    if (fresh) gemm_symmetric(R, X.t(), X);
     step_matrix(P, R, table.steps[t]);
     if (fresh) {
       axpby(Q, 1, P, 0);
@@ -126,7 +114,7 @@ Matrix iterate_gram(Matrix X, const PolarTable& table) {
       std::swap(Q, next);
     }
     if (closing) {
-      apply(next_X, X, Q);
+      gemm(next_X, X, Q);
       std::swap(X, next_X);
     } else {
       gemm_symmetric(next, R, P);
@@ -165,18 +153,23 @@ Tensor inverse_norm(const Tensor& squares, double scale, double eps, double floo
 
 Matrix polar(const Matrix& G, Polar method, PolarForm form) {
   if (G.transposed()) return polar(G.t(), method, form).t();
-  const Matrix X = G.like();
+  const Matrix U = G.like();
   if (method == Polar::svd) {
-    backend(G.device()).polar_svd(X.view(), G.view());
-    return X;
+    backend(G.device()).polar_svd(U.view(), G.view());
+    return U;
   }
+  // A wide matrix is worked on as its transpose: XᵀX is the fast orientation, and always the small
+  // one.
+  const bool wide = G.rows() < G.cols();
+  const Matrix tall = wide ? G.t() : G, X = tall.like();
   const PolarTable& table = polar_table(method);
-  scale_each(X, G, inverse_norm(frobenius_squares(G), table.safety, table.eps, 0));
-  if (form == PolarForm::fastest) {
-    const int64_t small = std::min(G.rows(), G.cols()), large = std::max(G.rows(), G.cols());
-    form = large >= 2 * small ? PolarForm::gram : PolarForm::direct;
-  }
-  return form == PolarForm::gram ? iterate_gram(X, table) : iterate_direct(X, table);
+  scale_each(X, tall, inverse_norm(frobenius_squares(G), table.safety, table.eps, 0));
+  if (form == PolarForm::fastest)
+    form = X.rows() >= 2 * X.cols() ? PolarForm::gram : PolarForm::direct;
+  const Matrix result = form == PolarForm::gram ? iterate_gram(X, table) : iterate_direct(X, table);
+  if (!wide) return result;
+  axpby(U, 1, result.t(), 0);
+  return U;
 }
 
 }  // namespace borealis
