@@ -1,6 +1,7 @@
 #include "autograd/var.h"
 
 #include <algorithm>
+#include <atomic>
 #include <unordered_set>
 
 #include "engine/backend.h"
@@ -12,7 +13,7 @@ namespace {
 
 thread_local bool recording = true;
 thread_local bool checking = false;
-thread_local uint64_t nodes_made = 0;
+std::atomic<uint64_t> nodes_made = 0;  // for all threads: numbers order the whole graph
 
 bool finite(const Tensor& t) {
   return t.dtype() == DType::i32 || backend(t.device()).all_finite(t);
@@ -137,12 +138,14 @@ void Var::backward() const {
   if (!root.grad) root.grad = Tensor(root.shape, root.dtype, root.device);
   root.grad.fill(1);
   root.written = true;
-  // Rules are freed as they run, and with them the saved activations; the nodes themselves stay
-  // linked until the loss goes, so these pointers hold.
-  for (Node* node : newest_first(&root)) {
+  const std::vector<Node*> nodes = newest_first(&root);
+  for (const Node* node : nodes)
     if (node->used)
       fail("backward: a part of this graph (", node->op,
            ") has been used already; run the forward pass again");
+  // Rules are freed as they run, and with them the saved activations; the nodes themselves stay
+  // linked until the loss goes, so these pointers hold.
+  for (Node* node : nodes) {
     if (node->is_leaf()) continue;
     if (node->written) {
       Backward bw(*node);

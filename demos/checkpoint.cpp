@@ -53,6 +53,9 @@ Checkpoint read_checkpoint(const std::string& path) {
   } catch (const std::exception& e) {
     fail_runtime(path, ": its description is damaged (", e.what(), ")");
   }
+  if (static_cast<int64_t>(c.vocabulary.size()) != c.options.model.vocab)
+    fail_runtime(path, ": its description is damaged (", c.vocabulary.size(),
+                 " different bytes for a model of ", c.options.model.vocab, ")");
   for (auto& [name, t] : file.tensors)
     if (name.rfind(optimizer_prefix, 0) == 0)
       c.optimizer[name.substr(optimizer_prefix.size())] = t;

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
 
 #include <nlohmann/json.hpp>
 
@@ -39,22 +40,37 @@ void prepare_folder(const RunOptions& run) {
   }
 }
 
+// "AMD EPYC 9R14", as Linux tells it.
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos)
+      return line.substr(line.find(": ") + 2);
+  return "unknown";
+}
+
 // What belongs to this machine and moment, apart from the checkpoint.
 void write_run_file(const RunOptions& run, const std::string& source, double seconds) {
-  const nlohmann::json j = {{"data", source},          {"out_dir", run.out_dir},
-                            {"device", run.device},    {"threads", threads()},
-                            {"gemm", gemm_provider()}, {"written", std::time(nullptr)},
+  const nlohmann::json j = {{"data", source},
+                            {"out_dir", run.out_dir},
+                            {"device", run.device},
+                            {"machine", processor_name()},
+                            {"threads", threads()},
+                            {"gemm", gemm_provider()},
+                            {"written", std::time(nullptr)},
                             {"seconds", seconds}};
   write_file_atomically(run.out_dir + "/run.json",
                         [&](std::ostream& out) { out << j.dump(2) << '\n'; });
 }
 
-// Goes through the step that went wrong once more and says where it went wrong first.
-[[noreturn]] void explain(const Gpt& model, const TokenBatch& b, const Options& o, int64_t step) {
+// Goes through a step that went wrong once more and says where it went wrong first.
+[[noreturn]] void explain(const Gpt& model, const TokenBatch& b, const TrainOptions& t,
+                          int64_t step) {
   std::string where = "no single op of the model stands out";
+  zero_grad(model.parameters());
   try {
     const Anomaly watch;
-    Rng dropout = rng_for(o.train.seed, Purpose::dropout, step);
+    Rng dropout = rng_for(t.seed, Purpose::dropout, step);
     model.loss(b.inputs, b.targets, &dropout).backward();
   } catch (const std::runtime_error& e) {
     where = e.what();
@@ -69,6 +85,8 @@ int run(int argc, char** argv) {
   const std::string checkpoint_path = o.run.out_dir + "/ckpt.safetensors";
   const Checkpoint saved = o.run.resume ? read_checkpoint(checkpoint_path) : Checkpoint{};
   check(t);
+  if (o.run.resume && saved.step >= t.max_iters)
+    fail(checkpoint_path, ": all ", t.max_iters, " steps are done; give a larger --max_iters");
   const Device device = parse_device(o.run.device);
   backend(device);  // says at once if this build has no such device
   set_threads(o.run.threads);
@@ -78,6 +96,7 @@ int run(int argc, char** argv) {
   const Corpus corpus(o.run.data.empty() ? own_sources() : read_text(o.run.data),
                       t.model.block_size, source);
   t.model.vocab = corpus.vocabulary.size();
+  check_memory(t);
   if (o.run.resume && corpus.fingerprint != saved.fingerprint)
     fail(source, ": is not the text that ", checkpoint_path,
          " was trained on; give that one with --data");
@@ -91,6 +110,7 @@ int run(int argc, char** argv) {
     optimizers.load_state(saved.optimizer, saved.step);
   }
   prepare_folder(o.run);
+  write_run_file(o.run, source, 0);
   JsonLog log(o.run.out_dir + "/log.jsonl",
               o.run.resume ? std::optional(saved.step) : std::nullopt);
   std::printf(
@@ -126,7 +146,8 @@ int run(int argc, char** argv) {
     const Tensor grad_norm = clip_grad_norm(optimizers.arena(), t.grad_clip);
     train_loss = loss.item();
     if (!std::isfinite(train_loss) || !std::isfinite(grad_norm.item()))
-      explain(model, batch, o, step);
+
+      explain(model, batch, t, step);
     const LearningRates rates = learning_rates(t, step);
     optimizers.step(rates);
     optimizers.arena().zero_grad();
@@ -142,7 +163,10 @@ int run(int argc, char** argv) {
       r.step = step;
       r.max_iters = t.max_iters;
       r.train_loss = train_loss;
-      if (evaluate) r.val_loss = estimate_loss(model, corpus.val, t, step);
+      if (evaluate) {
+        r.val_loss = estimate_loss(model, corpus.val, t, step);
+        if (!std::isfinite(*r.val_loss)) explain(model, batch, t, step);
+      }
       r.lr = rates.hidden_matrix;
       r.grad_norm = grad_norm.item();
       r.ms = 1e3 * seconds_since_log / static_cast<double>(steps_since_log);
@@ -156,15 +180,21 @@ int run(int argc, char** argv) {
     if (evaluate) save(step);
   }
   progress.finish();
-  save(step);
-  write_run_file(o.run, source, total.seconds());
-  if (interrupted) {
+  std::signal(SIGINT, SIG_DFL);
+  if (step < t.max_iters) {
+    save(step);
+    write_run_file(o.run, source, total.seconds());
     std::printf("stopped at step %lld; go on with --init_from resume --out_dir %s\n",
                 static_cast<long long>(step), o.run.out_dir.c_str());
     return 130;
   }
 
+  // Checked before it is saved: the last update has not been looked at yet.
   const double val_loss = full_loss(model, corpus.val, t.batch_size);
+  if (!std::isfinite(val_loss))
+    explain(model, corpus.train.windows(0, 1, t.model.block_size), t, step);
+  save(step);
+  write_run_file(o.run, source, total.seconds());
   log.write({{"final", true},
              {"step", step},
              {"val_loss", val_loss},

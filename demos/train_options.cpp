@@ -8,6 +8,7 @@
 
 #include "demos/checkpoint.h"
 #include "engine/error.h"
+#include "optim/aurora.h"
 
 namespace borealis {
 
@@ -32,7 +33,7 @@ void for_each_setting(Options& o, F&& f) {
 
   f("batch_size", o.batch_size, "blocks of text in a step");
   f("optimizer", o.optimizer, "adamw, muon or aurora (these two step matrices, AdamW the rest)");
-  f("polar", o.polar, "cans12, polar_express8, simple_quintic12, quintic5 or svd");
+  f("polar", o.polar, "polar_express6, polar_express8, cans12, simple_quintic12, quintic5 or svd");
   f("where", o.where, "the matrices that Aurora balances: tall, nonsquare, wide or up_gate");
   f("pp_iterations", o.pp_iterations, "Aurora's K, balance rounds");
   f("pp_beta", o.pp_beta, "Aurora's β");
@@ -99,7 +100,7 @@ void apply_preset(const std::string& preset, TrainOptions& o) {
 // optim/README.md.
 void apply_optimizer_defaults(TrainOptions& o) {
   if (!o.spectral()) return;
-  o.polar = o.optimizer == "muon" ? "quintic5" : "polar_express8";
+  o.polar = o.optimizer == "muon" ? "quintic5" : "polar_express6";
   o.schedule = Schedule::linear;
   o.learning_rate = 0.01;
   o.beta1 = 0.9, o.beta2 = 0.95;
@@ -202,6 +203,7 @@ Options parse_train_options(int argc, char** argv) {
   Options options;
   TrainOptions& o = options.train;
   o = defaults(basis);
+  const TrainOptions before = o;
 
   CLI::App app{"Trains a compact GPT on a text, from bytes to a sample.", "train_gpt"};
   app.option_defaults()->take_last();  // of a flag given twice, so that scripts can be overruled
@@ -209,15 +211,19 @@ Options parse_train_options(int argc, char** argv) {
   add_settings(app, o);
   parse(app, argc, argv);
 
-  // Settings that follow others unless they were given.
-  const auto follow = [&](const char* flag, auto& field, auto value) {
-    if (!app.count(flag) && !basis.resume()) field = value;
+  // Settings that follow another one unless they were given; in a resumed run, if they did so
+  // before.
+  const auto follow = [&](const char* flag, auto& field, auto value, bool followed_before) {
+    if (!app.count(flag) && (!basis.resume() || followed_before)) field = value;
   };
-  follow("--embed_lr", o.embed_lr, o.learning_rate);
-  follow("--head_lr", o.head_lr, o.learning_rate);
-  follow("--vector_lr", o.vector_lr, o.learning_rate);
-  follow("--lr_decay_iters", o.lr_decay_iters, o.max_iters);
-  follow("--min_lr", o.min_lr, o.schedule == Schedule::cosine ? o.learning_rate / 10 : 0);
+  const double lr = before.learning_rate;
+  follow("--embed_lr", o.embed_lr, o.learning_rate, before.embed_lr == lr);
+  follow("--head_lr", o.head_lr, o.learning_rate, before.head_lr == lr);
+  follow("--vector_lr", o.vector_lr, o.learning_rate, before.vector_lr == lr);
+  follow("--lr_decay_iters", o.lr_decay_iters, o.max_iters,
+         before.lr_decay_iters == before.max_iters);
+  follow("--min_lr", o.min_lr, o.schedule == Schedule::cosine ? o.learning_rate / 10 : 0,
+         before.min_lr == lr / 10 || before.min_lr == 0);
 
   const RunOptions& r = options.run;
   options.run.resume = basis.resume();
@@ -233,6 +239,12 @@ void check(const TrainOptions& o) {
   };
   if (!is_one_of(o.optimizer, {"adamw", "muon", "aurora"}))
     fail("train_gpt: '", o.optimizer, "' is not an optimizer; use adamw, muon or aurora");
+
+  parse_polar(o.polar);
+  parse_where(o.where);
+  parse_balance(o.balance);
+  need(o.pp_iterations <= 100, "pp_iterations", static_cast<double>(o.pp_iterations),
+       "from 1 to 100");
 
   constexpr double most = 1e9;
   for_each_setting(o, [&](const std::string& flag, const auto& field, const char*) {

@@ -1,6 +1,7 @@
 #include "demos/training.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <nlohmann/json.hpp>
 
@@ -56,6 +57,24 @@ void Optimizers::load_state(const std::map<std::string, Tensor>& tensors, int64_
   const OptimizerState saved{steps, tensors};
   if (spectral_) spectral_->load_state(saved);
   adamw_.load_state(saved);
+}
+
+void check_memory(const TrainOptions& o) {
+  const GptConfig& m = o.model;
+  m.check();
+  const auto L = static_cast<double>(m.n_layer), C = static_cast<double>(m.n_embd),
+             H = static_cast<double>(m.mlp_hidden()), V = static_cast<double>(m.vocab),
+             T = static_cast<double>(m.block_size), B = static_cast<double>(o.batch_size);
+  // Weights, gradients and at least one state each; the forward pass keeps about 8C + 2H numbers a
+  // token and layer, and the logits.
+  const double parameters = L * (4 * C * C + 2 * C * H) + (V + T) * C;
+  const double needed = 4 * (3 * parameters + B * T * (L * (8 * C + 2 * H) + V));
+  const auto there = static_cast<double>(pool(Device{}).cap());
+  constexpr double GiB = 1 << 30;
+  if (there > 0 && needed > there)
+    fail("train_gpt: this run needs about ", std::ceil(needed / GiB),
+         " GiB of memory, but the machine has ", std::floor(there / GiB),
+         "; use a smaller model or --batch_size");
 }
 
 LearningRates learning_rates(const TrainOptions& o, int64_t step) {

@@ -39,6 +39,10 @@ class Optimizers {
   AdamW adamw_;
 };
 
+// Fails in one sentence if the model, its optimizer and the activations of a batch cannot fit into
+// this machine's memory: better now than when the system kills the run.
+void check_memory(const TrainOptions& o);
+
 // What each role's learning rate is at a step, counted from 0.
 LearningRates learning_rates(const TrainOptions& o, int64_t step);
 

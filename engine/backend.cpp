@@ -24,7 +24,7 @@ Backend& backend(Device device) {
   static Backend& cpu = *new CpuBackend;
   if (device.kind == Device::Kind::cpu) return cpu;
   if (Backend* cuda = cuda_backend(device.index)) return *cuda;
-  fail(device, ": this build has no CUDA backend; configure with -DBOREALIS_CUDA=ON");
+  fail(device, ": this build has no CUDA backend; use the device cpu");
 }
 
 std::vector<Device> available_devices() {

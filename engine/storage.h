@@ -35,6 +35,7 @@ class Pool {
 
   // Bounds live() + cached(); 0 means no bound.
   void set_cap(size_t bytes) { cap_ = bytes; }
+  size_t cap() const { return cap_; }
 
   size_t live() const { return live_; }
   size_t cached() const { return cached_; }

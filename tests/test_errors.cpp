@@ -169,7 +169,7 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
       {[] {
          backend({Device::Kind::cuda, 7});
        },
-       "cuda:7: this build has no CUDA backend; configure with -DBOREALIS_CUDA=ON"},
+       "cuda:7: this build has no CUDA backend; use the device cpu"},
   };
   for (const auto& c : cases) CHECK(refusal(c.f) == c.text);
 }

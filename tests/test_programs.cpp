@@ -164,7 +164,7 @@ TEST_CASE("train_gpt: a run that was killed and resumed ends with the same bytes
   const Folder f;
   write(f / "text", some_text());
   const std::string common = "train_gpt --data " + (f / "text") + tiny_model +
-                             " --optimizer aurora --dropout 0.1 --max_iters 200 --out_dir ";
+                             " --optimizer aurora --dropout 0.1 --max_iters 300 --out_dir ";
   REQUIRE(run(common + (f / "whole")).status == 0);
 
   const std::string checkpoint = f / "killed/ckpt.safetensors";
@@ -195,10 +195,13 @@ TEST_CASE("train_gpt: a resumed run keeps its settings unless they are overruled
   INFO(longer.text);
   CHECK(longer.status == 0);
   CHECK(longer.says("5/5"));
-  CHECK(log_of(f / "out").size() == 6);
+  const auto log = log_of(f / "out");
+  REQUIRE(log.size() == 6);
+  CHECK(log[4]["lr"] > 0.0);  // the schedule was stretched with the run
+  CHECK(run("train_gpt --init_from resume" + common).says("all 5 steps are done"));
   write(f / "other", some_text() + "more");
-  const Outcome other =
-      run("train_gpt --init_from resume --data " + (f / "other") + " --out_dir " + (f / "out"));
+  const Outcome other = run("train_gpt --init_from resume --max_iters 9 --data " + (f / "other") +
+                            " --out_dir " + (f / "out"));
   CHECK(other.status == 1);
   CHECK(other.says("is not the text that"));
 }
@@ -232,7 +235,9 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--n_layer 0", "--n_layer 0: must be from 1");
   with("--n_head -1", "--n_head -1: must be from 1");
   with("--n_embd 2000000000", "--n_embd 2e+09: must be from 1");
-  with("--n_embd 1048576 --n_head 1 --mlp_expansion 1000", "memory: cpu cannot give");
+  with("--n_embd 1048576 --n_head 1 --mlp_expansion 1000", "this run needs about");
+  with("--n_layer 1000000 --n_embd 1024 --n_head 1", "this run needs about");
+  with("--batch_size 1000000000", "this run needs about");
   with("--batch_size 0", "--batch_size 0: must be from 1");
   with("--block_size 100000", "too few");
   with("--learning_rate nan", "--learning_rate nan: must be a number that is not negative");
@@ -242,6 +247,8 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--dropout 1", "dropout = 1 must be in [0, 1)");
   with("--optimizer sgd", "'sgd' is not an optimizer; use adamw, muon or aurora");
   with("--optimizer aurora --polar newton", "newton");
+  with("--optimizer adamw --polar newton", "newton");
+  with("--optimizer aurora --pp_iterations 1000", "--pp_iterations 1000: must be from 1 to 100");
   with("--optimizer aurora --where somewhere", "somewhere");
   with("--optimizer aurora --balance never", "never");
   with("--optimizer aurora --pp_iterations 0", "--pp_iterations 0");
@@ -250,7 +257,7 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--preset huge", "'huge' is not a preset; use nano, small or gpt2-124m");
   with("--colour red", "--colour");
   with("--n_layer two", "--n_layer");
-  with("--device cuda", "this build has no CUDA backend; configure with -DBOREALIS_CUDA=ON");
+  with("--device cuda", "this build has no CUDA backend; use the device cpu");
   with("--device tpu", "'tpu' is not a device");
   with("--threads -1", "--threads -1: must be from 0 to 1024");
   with("--log_interval 0", "--log_interval 0: must be at least 1");
@@ -272,6 +279,15 @@ TEST_CASE("train_gpt: a loss that is not finite stops the run and names where it
   CHECK(o.says("not finite at step"));
   CHECK(o.says("anomaly:"));
   CHECK(o.says("Try a lower learning rate"));
+
+  // The last update is looked at before it is saved.
+  const Outcome last =
+      run("train_gpt --data " + (f / "text") + tiny_model +
+          " --learning_rate 1e300 --warmup_iters 0 --max_iters 1 --out_dir " + (f / "last"));
+  INFO(last.text);
+  CHECK(last.status == 1);
+  CHECK(last.says("anomaly:"));
+  CHECK(!fs::exists(f / "last/ckpt.safetensors"));
 
   const Outcome watched =
       run("train_gpt --anomaly --data " + (f / "text") + tiny_model +
