@@ -40,7 +40,7 @@ void prepare_folder(const RunOptions& run) {
   }
 }
 
-// "AMD EPYC 9R14", as Linux tells it.
+// As Linux tells it.
 std::string processor_name() {
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);)

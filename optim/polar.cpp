@@ -153,8 +153,8 @@ Tensor inverse_norm(const Tensor& squares, double scale, double eps, double floo
 
 Matrix polar(const Matrix& G, Polar method, PolarForm form) {
   if (G.transposed()) return polar(G.t(), method, form).t();
-  const Matrix U = G.like();
   if (method == Polar::svd) {
+    const Matrix U = G.like();
     backend(G.device()).polar_svd(U.view(), G.view());
     return U;
   }
@@ -168,6 +168,7 @@ Matrix polar(const Matrix& G, Polar method, PolarForm form) {
     form = X.rows() >= 2 * X.cols() ? PolarForm::gram : PolarForm::direct;
   const Matrix result = form == PolarForm::gram ? iterate_gram(X, table) : iterate_direct(X, table);
   if (!wide) return result;
+  const Matrix U = G.like();
   axpby(U, 1, result.t(), 0);
   return U;
 }
