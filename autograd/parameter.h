@@ -31,6 +31,13 @@ struct Parameter {
   std::vector<std::string> block_names = {};
 };
 
+// What block b is called: NAME, its name in files, or NAME[b].
+inline std::string block_name(const Parameter& p, int64_t b) {
+  if (p.blocks == 1) return p.name;
+  if (!p.block_names.empty()) return p.block_names[static_cast<size_t>(b)];
+  return p.name + '[' + std::to_string(b) + ']';
+}
+
 using ParamList = std::vector<Parameter>;
 
 // Starts a new generation of gradients.

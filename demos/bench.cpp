@@ -3,12 +3,11 @@
 // repetitions and format.
 #include "demos/bench.h"
 
-#include <algorithm>
 #include <cstdio>
-#include <iterator>
 
 #include <CLI/CLI.hpp>
 
+#include "demos/presets.h"
 #include "engine/gemm.h"
 #include "engine/parallel.h"
 
@@ -17,10 +16,7 @@ using namespace borealis;
 namespace borealis::bench {
 
 TrainOptions preset_options(const std::string& preset, const std::string& optimizer) {
-  std::string args[] = {"bench", "--preset", preset, "--optimizer", optimizer};
-  char* argv[std::size(args)];
-  std::transform(std::begin(args), std::end(args), argv, [](std::string& s) { return s.data(); });
-  TrainOptions o = parse_train_options(static_cast<int>(std::size(args)), argv).train;
+  TrainOptions o = borealis::preset_options(preset, "", optimizer);
   o.model.vocab = 65;
   o.model.dropout = 0;
   return o;

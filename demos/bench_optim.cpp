@@ -12,32 +12,13 @@ namespace borealis::bench {
 
 namespace {
 
-// Of the iteration in its plain form, the same for every implementation: one that needs fewer (the
-// Gram form, symmetric products at half work) can show a share above 100 %.
-double polar_flops(double m, double n, Polar method) {
-  double flops = 0;
-  for (const PolarStep& step : polar_table(method).steps)
-    flops += 4 * m * n * n + (step[2] == 0 ? 0 : 2 * n * n * n);  // XᵀX, X P and perhaps A A
-  return flops;
-}
-
-double direction_flops(double m, double n, bool balanced, const AuroraOptions& o) {
-  const double polar = polar_flops(m, n, o.polar);
-  if (!balanced) return polar;
-  const double rounds = o.pp_iterations - 1;
-  if (o.balance == Balance::published) return (1 + rounds) * polar;
-  return polar + rounds * (3 * m * n * n + n * n * n / 3);  // Gram product, Cholesky, solve
-}
-
 Work spectral_work(const ParamArena& arena, const SpectralConfig& c) {
   double flops = 0;
   for (const ParamArena::Place& place : arena.places()) {
     if (!is_hidden_matrix(place.param)) continue;
     const auto rows = static_cast<double>(place.block_rows()),
                cols = static_cast<double>(place.cols());
-    const bool balanced = c.direction.balance != Balance::none && rows > cols;
-    flops += static_cast<double>(place.param.blocks) *
-             direction_flops(std::max(rows, cols), std::min(rows, cols), balanced, c.direction);
+    flops += static_cast<double>(place.param.blocks) * spectral_flops(c, rows, cols);
   }
   return {.flops = flops};
 }

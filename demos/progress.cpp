@@ -35,7 +35,7 @@ void JsonLog::write(const StepReport& r) {
                       {"lr", r.lr},     {"grad_norm", r.grad_norm},
                       {"ms", r.ms},     {"tokens_per_s", r.tokens_per_s}};
   if (r.val_loss) j["val_loss"] = *r.val_loss;
-  if (!r.matrices.is_null()) j["matrices"] = r.matrices;
+  if (!r.diagnosis.is_null()) j.update(r.diagnosis);
   write(j);
 }
 
@@ -50,8 +50,8 @@ void ProgressLine::show(const StepReport& r) {
   if (r.val_loss) std::printf("  val %.4f", *r.val_loss);
   std::printf("  %.1fk tok/s", r.tokens_per_s / 1000);
   if (done > 0) std::printf("  %s left", duration(left).c_str());
-  open_ = terminal && !r.val_loss;
-  if (!open_) std::printf("\n");
+  open_ = terminal && !r.val_loss && r.picture.empty();
+  if (!open_) std::printf("\n%s", r.picture.c_str());
   std::fflush(stdout);
 }
 

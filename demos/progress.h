@@ -27,7 +27,9 @@ struct StepReport {
   double train_loss = 0;
   std::optional<double> val_loss;
   double lr = 0, grad_norm = 0, ms = 0, tokens_per_s = 0;
-  nlohmann::json matrices;  // with --diagnose: {NAME: {row_norm_cv, polar_error}}
+  // With --diagnose (demos/diagnosis.h): members for the log's object, lines below the progress.
+  nlohmann::json diagnosis;
+  std::string picture;
 };
 
 // Appends to OUT_DIR/log.jsonl, each object written out at once.
@@ -44,7 +46,7 @@ class JsonLog {
 };
 
 // "step  120/2000  train 2.4512  val 2.4730  61k tok/s  0:25 left"; rewritten in place on a
-// terminal until a line worth keeping (one with a validation) comes.
+// terminal until a line worth keeping (one with a validation or a picture) comes.
 class ProgressLine {
  public:
   explicit ProgressLine(int64_t first_step) : first_step_(first_step) {}

@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "demos/diagnosis.h"
 #include "demos/progress.h"
 #include "demos/sampling.h"
 #include "demos/training.h"
@@ -127,15 +128,14 @@ int run(int argc, char** argv) {
   const Anomaly watch(o.run.anomaly);
   const Stopwatch total;
   ProgressLine progress(saved.step);
+  Diagnosis diagnosis(model, optimizers, probe_batch(corpus.val, t).inputs);
   double train_loss = 0, seconds_since_log = 0;
   int64_t steps_since_log = 0;
 
   int64_t step = saved.step;
   while (step < t.max_iters && !interrupted) {
     const Stopwatch clock;
-    const bool measure =
-        o.run.diagnose > 0 && (step + 1) % o.run.diagnose == 0 && optimizers.spectral();
-    if (optimizers.spectral()) optimizers.spectral()->diagnose(measure);
+    const bool measure = o.run.diagnose > 0 && (step + 1) % o.run.diagnose == 0;
 
     // One step: a batch, its loss, the gradient, an update.
     Rng batches = rng_for(t.seed, Purpose::batches, step),
@@ -146,9 +146,9 @@ int run(int argc, char** argv) {
     const Tensor grad_norm = clip_grad_norm(optimizers.arena(), t.grad_clip);
     train_loss = loss.item();
     if (!std::isfinite(train_loss) || !std::isfinite(grad_norm.item()))
-
       explain(model, batch, t, step);
     const LearningRates rates = learning_rates(t, step);
+    if (measure) diagnosis.before_step();
     optimizers.step(rates);
     optimizers.arena().zero_grad();
 
@@ -171,7 +171,11 @@ int run(int argc, char** argv) {
       r.grad_norm = grad_norm.item();
       r.ms = 1e3 * seconds_since_log / static_cast<double>(steps_since_log);
       r.tokens_per_s = static_cast<double>(t.batch_size * t.model.block_size) / r.ms * 1e3;
-      if (measure) r.matrices = diagnosis(*optimizers.spectral());
+      if (measure) {
+        diagnosis.after_step();
+        r.diagnosis = diagnosis.census().to_json();
+        r.picture = diagnosis.census().picture();
+      }
       log.write(r);
       progress.show(r);
       seconds_since_log = 0;

@@ -1,14 +1,18 @@
 #include "demos/train_options.h"
 
 #include <cmath>
+#include <iomanip>
+#include <iostream>
+#include <sstream>
 #include <type_traits>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "demos/checkpoint.h"
+#include "demos/presets.h"
 #include "engine/error.h"
-#include "optim/aurora.h"
+#include "optim/spectral_methods.h"
 
 namespace borealis {
 
@@ -32,14 +36,17 @@ void for_each_setting(Options& o, F&& f) {
   f("bias", m.bias, "true or false: biases in linear layers and LayerNorm");
 
   f("batch_size", o.batch_size, "blocks of text in a step");
-  f("optimizer", o.optimizer, "adamw, muon or aurora (these two step matrices, AdamW the rest)");
-  f("polar", o.polar, "polar_express6, polar_express8, cans12, simple_quintic12, quintic5 or svd");
+  f("optimizer", o.optimizer,
+    "adamw, or one for hidden matrices with AdamW for the rest: aurora, muon, … (see "
+    "--list_optimizers), also with stages changed: muon,pre=rows,decay=cautious");
+  f("polar", o.polar, "its polar factor: polar_express6, cans12, quintic5, …, svd");
+  f("balance", o.balance, "Aurora's: leverage (one polar call) or published (K of them), paper, …");
   f("where", o.where, "the matrices that Aurora balances: tall, nonsquare, wide or up_gate");
   f("pp_iterations", o.pp_iterations, "Aurora's K, balance rounds");
   f("pp_beta", o.pp_beta, "Aurora's β");
-  f("balance", o.balance, "leverage (one polar call) or published (K of them): the same result");
+  f("momentum", o.momentum, "of the hidden matrices' optimizer");
   f("learning_rate", o.learning_rate, "AdamW's");
-  f("matrix_lr", o.matrix_lr, "Muon's and Aurora's");
+  f("matrix_lr", o.matrix_lr, "of the hidden matrices' optimizer");
   f("embed_lr", o.embed_lr, "AdamW's for the embedding (--learning_rate)");
   f("head_lr", o.head_lr, "AdamW's for an untied head (--learning_rate)");
   f("vector_lr", o.vector_lr, "AdamW's for gains and biases (--learning_rate)");
@@ -75,39 +82,6 @@ void from_text(Schedule& s, const std::string& text) {
   s = text == "cosine" ? Schedule::cosine : Schedule::linear;
 }
 
-// --- defaults --------------------------------------------------------------------------------
-
-// nanoGPT's CPU recipe; its GPU recipe for Shakespeare; GPT-2 small.
-void apply_preset(const std::string& preset, TrainOptions& o) {
-  GptConfig& m = o.model;
-  m.bias = m.style == Style::modern;
-  if (preset == "nano") {
-    m.n_layer = 4, m.n_head = 4, m.n_embd = 128, m.block_size = 64;
-    o.batch_size = 12, o.max_iters = 2000;
-  } else if (preset == "small") {
-    m.n_layer = 6, m.n_head = 6, m.n_embd = 384, m.block_size = 256, m.dropout = 0.2;
-    o.batch_size = 16, o.max_iters = 5000;
-  } else if (preset == "gpt2-124m") {
-    m.n_layer = 12, m.n_head = 12, m.n_embd = 768, m.block_size = 1024;
-    o.batch_size = 12, o.max_iters = 600000;
-    o.learning_rate = 6e-4, o.beta2 = 0.95, o.warmup_iters = 2000;
-  } else {
-    fail("train_gpt: '", preset, "' is not a preset; use nano, small or gpt2-124m");
-  }
-}
-
-// Muon and Aurora come with their own companions: where these numbers come from stands in
-// optim/README.md.
-void apply_optimizer_defaults(TrainOptions& o) {
-  if (!o.spectral()) return;
-  o.polar = o.optimizer == "muon" ? "quintic5" : "polar_express6";
-  o.schedule = Schedule::linear;
-  o.learning_rate = 0.01;
-  o.beta1 = 0.9, o.beta2 = 0.95;
-  o.weight_decay = 0.025;
-  o.warmup_iters = 0;
-}
-
 // --- the command line ------------------------------------------------------------------------
 
 // "--n_layer" is also "--n-layer".
@@ -120,21 +94,16 @@ std::string both(std::string flag) {
 
 // The flags that decide the defaults of the others.
 struct Basis {
-  std::string preset = "nano", style = "gpt2", optimizer = "adamw", init_from = "scratch";
+  std::string preset = "nano", style, optimizer, init_from = "scratch";  // empty: the preset's
   std::string out_dir = RunOptions{}.out_dir;
 
   bool resume() const { return init_from == "resume"; }
 };
 
 // Of a fresh run: the preset's, and its optimizer's. Of a resumed one: those it was started with.
-TrainOptions defaults(const Basis& basis) {
-  if (basis.resume()) return read_checkpoint(basis.out_dir + "/ckpt.safetensors").options;
-  TrainOptions o;
-  o.model = parse_style(basis.style) == Style::modern ? GptConfig::modern() : GptConfig::gpt2();
-  o.optimizer = basis.optimizer;
-  apply_preset(basis.preset, o);
-  apply_optimizer_defaults(o);
-  return o;
+TrainOptions defaults(const Basis& b) {
+  return b.resume() ? read_checkpoint(b.out_dir + "/ckpt.safetensors").options
+                    : preset_options(b.preset, b.style, b.optimizer);
 }
 
 void parse(CLI::App& app, int argc, char** argv) {
@@ -179,15 +148,28 @@ void add_run(CLI::App& app, Basis& basis, RunOptions& r) {
   const auto add = [&](const char* flag, auto& field, const char* help) {
     return app.add_option(both(flag), field, help)->capture_default_str()->group("Run");
   };
-  add("preset", basis.preset, "nano (nanoGPT's CPU recipe), small or gpt2-124m");
+  add("preset", basis.preset,
+      "nano (nanoGPT's CPU recipe), small, gpt2-124m or track3-nano (the optimizer track's model "
+      "and rates, at nano's size)");
   add("data", r.data, "a text file (default: this project's own sources)");
   add("out_dir", r.out_dir, "folder for log.jsonl, ckpt.safetensors and run.json");
   add("init_from", basis.init_from, "scratch, or resume: go on from the checkpoint in --out_dir")
       ->check(CLI::IsMember({"scratch", "resume"}));
   add("log_interval", r.log_interval, "steps between lines of the log");
-  add("diagnose", r.diagnose, "every N steps, log row-norm variation and polar error; 0: never");
+  add("diagnose", r.diagnose,
+      "every N steps, show and log how far each neuron moves, which are dead, and what each "
+      "matrix's update was like; 0: never");
   add("device", r.device, "cpu, cuda or cuda:N");
   add("threads", r.threads, "0: one per core");
+  app.add_flag_callback(
+         both("list_optimizers"),
+         [] {
+           std::cout << optimizer_table();
+           std::exit(0);
+         },
+         "print all optimizers with stages, state (numbers per weight), FLOPs of a 4n×n matrix "
+         "(in n³), source")
+      ->group("Run");
   app.add_flag("--anomaly", r.anomaly, "stop at the first op with a non-finite result (slow)")
       ->group("Run");
 }
@@ -211,10 +193,9 @@ Options parse_train_options(int argc, char** argv) {
   add_settings(app, o);
   parse(app, argc, argv);
 
-  // Settings that follow another one unless they were given; in a resumed run, if they did so
-  // before.
+  // Settings that follow another one unless they were given, or stood apart from it before.
   const auto follow = [&](const char* flag, auto& field, auto value, bool followed_before) {
-    if (!app.count(flag) && (!basis.resume() || followed_before)) field = value;
+    if (!app.count(flag) && followed_before) field = value;
   };
   const double lr = before.learning_rate;
   follow("--embed_lr", o.embed_lr, o.learning_rate, before.embed_lr == lr);
@@ -233,19 +214,46 @@ Options parse_train_options(int argc, char** argv) {
   return options;
 }
 
-void check(const TrainOptions& o) {
-  const auto is_one_of = [](const std::string& text, std::initializer_list<const char*> list) {
-    return std::find(list.begin(), list.end(), text) != list.end();
-  };
-  if (!is_one_of(o.optimizer, {"adamw", "muon", "aurora"}))
-    fail("train_gpt: '", o.optimizer, "' is not an optimizer; use adamw, muon or aurora");
+SpectralConfig spectral_config(const TrainOptions& o) {
+  SpectralConfig c = parse_spectral(o.optimizer).config;
+  c.direction.polar = parse<Polar>(o.polar);
+  c.direction.balance = parse<Balance>(o.balance);
+  c.where = parse<Where>(o.where);
+  c.direction.pp_iterations = static_cast<int>(o.pp_iterations);
+  c.direction.pp_beta = o.pp_beta;
+  c.mu = o.momentum;
+  c.weight_decay = o.weight_decay;
+  return c;
+}
 
-  parse_polar(o.polar);
-  parse_where(o.where);
-  parse_balance(o.balance);
+std::string optimizer_table() {
+  std::ostringstream table;
+  const auto row = [&](const char* key, const std::string& state, const std::string& flops,
+                       const std::string& stages, const std::string& source) {
+    table << std::left << std::setw(23) << key << std::setw(7) << state << std::setw(7) << flops
+          << stages << "  [" << source << "]\n";
+  };
+  const auto text = [](double value, int digits) {
+    std::ostringstream out;
+    out << std::fixed << std::setprecision(digits) << value;
+    return out.str();
+  };
+  // State in numbers per weight and FLOPs in n³, both of a 4n×n matrix.
+  row("optimizer", "state", "flops", "stages", "source");
+  row("adamw", "2.000", "0", "steps every parameter", "Loshchilov & Hutter, 2019");
+  constexpr double n = 768;
+  for (const SpectralMethod& m : spectral_methods())
+    row(m.key, text(state_per_weight(m.config, 4 * n, n), 3),
+        text(spectral_flops(m.config, 4 * n, n) / (n * n * n), 0), stages(m.config), m.source);
+  return table.str();
+}
+
+void check(const TrainOptions& o) {
   need(o.pp_iterations <= 100, "pp_iterations", static_cast<double>(o.pp_iterations),
        "from 1 to 100");
-
+  parse<Polar>(o.polar);
+  parse<Balance>(o.balance);
+  parse<Where>(o.where);
   constexpr double most = 1e9;
   for_each_setting(o, [&](const std::string& flag, const auto& field, const char*) {
     using Field = std::remove_cvref_t<decltype(field)>;
@@ -262,6 +270,7 @@ void check(const TrainOptions& o) {
            may_be_zero ? "from 0 to 1e9" : "from 1 to 1e9");
     }
   });
+  if (o.spectral()) check(spectral_config(o));
 }
 
 nlohmann::json to_json(const TrainOptions& o) {

@@ -7,6 +7,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "nn/gpt_config.h"
+#include "optim/spectral_config.h"
 
 namespace borealis {
 
@@ -20,10 +21,11 @@ struct TrainOptions {
   GptConfig model;
   int64_t batch_size = 12;
 
-  std::string optimizer = "adamw";  // adamw, muon, aurora
-  std::string polar = "cans12", where = "tall", balance = "leverage";
+  std::string optimizer = "adamw";  // or what parse_spectral takes: "muon", "aurora,where=wide"
+  // The stages most often changed: --optimizer's own unless given.
+  std::string polar = "polar_express6", where = "tall", balance = "leverage";
   int64_t pp_iterations = 2;
-  double pp_beta = 0.5;
+  double pp_beta = 0.5, momentum = 0.95;
 
   double learning_rate = 1e-3;  // AdamW's
   double matrix_lr = 0.02;      // the spectral optimizer's
@@ -62,6 +64,12 @@ struct Options {
 // Reads the command line. Prints help or one sentence about what is wrong and ends the program
 // there.
 Options parse_train_options(int argc, char** argv);
+
+// A table of all optimizers: their stages, costs and sources.
+std::string optimizer_table();
+
+// The spectral optimizer of these options, complete.
+SpectralConfig spectral_config(const TrainOptions& o);
 
 // Fails in one sentence on settings that make no run. (The model's sizes are checked by the model.)
 void check(const TrainOptions& o);

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include <nlohmann/json.hpp>
-
 #include "optim/schedule.h"
 
 namespace borealis {
@@ -16,19 +14,6 @@ Rng rng_for(uint64_t seed, Purpose purpose, int64_t step) {
 }
 
 namespace {
-
-SpectralConfig spectral_config(const TrainOptions& o) {
-  SpectralConfig c = o.optimizer == "muon" ? muon() : aurora();
-  c.direction.polar = parse_polar(o.polar);
-  c.weight_decay = o.weight_decay;
-  if (o.optimizer == "aurora") {
-    c.direction.balance = parse_balance(o.balance);
-    c.direction.pp_iterations = static_cast<int>(o.pp_iterations);
-    c.direction.pp_beta = o.pp_beta;
-    c.where = parse_where(o.where);
-  }
-  return c;
-}
 
 AdamWOptions adamw_options(const TrainOptions& o) {
   // Beside a spectral optimizer nothing else decays.
@@ -99,6 +84,12 @@ double estimate_loss(const Gpt& model, const TokenStream& data, const TrainOptio
   return sum / static_cast<double>(o.eval_iters);
 }
 
+TokenBatch probe_batch(const TokenStream& data, const TrainOptions& o) {
+  Rng rng = rng_for(o.seed, Purpose::probe);
+  const int64_t T = o.model.block_size;
+  return data.random_batch((4096 + T - 1) / T, T, rng);
+}
+
 double full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size) {
   const NoGrad off;
   const int64_t T = model.config.block_size, windows = data.window_count(T);
@@ -109,13 +100,6 @@ double full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size) 
     sum += model.loss(b.inputs, b.targets).item() * static_cast<double>(B);
   }
   return sum / static_cast<double>(windows);
-}
-
-nlohmann::json diagnosis(const Spectral& spectral) {
-  nlohmann::json j;
-  for (const Spectral::Report& r : spectral.report())
-    j[r.name] = {{"row_norm_cv", r.row_norm_cv}, {"polar_error", r.polar_error}};
-  return j;
 }
 
 }  // namespace borealis

@@ -3,8 +3,6 @@
 
 #include <memory>
 
-#include <nlohmann/json_fwd.hpp>
-
 #include "demos/checkpoint.h"
 #include "demos/text.h"
 #include "demos/train_options.h"
@@ -15,7 +13,7 @@
 namespace borealis {
 
 // Independent sequences of random numbers from one seed.
-enum class Purpose : uint64_t { weights, batches, dropout, evaluation, sample };
+enum class Purpose : uint64_t { weights, batches, dropout, evaluation, sample, probe };
 Rng rng_for(uint64_t seed, Purpose purpose, int64_t step = 0);
 
 // The optimizers a run asks for, over one arena: a spectral one for hidden matrices if it asks for
@@ -49,10 +47,9 @@ LearningRates learning_rates(const TrainOptions& o, int64_t step);
 // Mean loss over `batches` random batches: nanoGPT's estimate.
 double estimate_loss(const Gpt& model, const TokenStream& data, const TrainOptions& o,
                      int64_t step);
+// At least 4096 tokens to look into the network with: the same in every run of these settings.
+TokenBatch probe_batch(const TokenStream& data, const TrainOptions& o);
 // Mean loss over all consecutive, non-overlapping windows of block_size.
 double full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size);
-
-// {NAME: {row_norm_cv, polar_error}} of the last measured step.
-nlohmann::json diagnosis(const Spectral& spectral);
 
 }  // namespace borealis

@@ -233,7 +233,7 @@ class Backend {
   // y(i, j) ← alpha·x(i, j) + beta·y(i, j).
   virtual void matrix_affine(const MatrixView& y, const MatrixView& x, double alpha,
                              double beta) = 0;
-  // y(i, j) ← factor[p, q]·x(i, j).
+  // y(i, j) ← factor[p, q]·x(i, j); y and x may be one.
   virtual void scale_each(const MatrixView& y, const MatrixView& x, ConstSpan factor) = 0;
   // Lower Cholesky factor in place (the upper triangle becomes 0) of each symmetric matrix. A pivot
   // that is not positive makes the factor NaN: callers add what keeps the matrix definite.
@@ -253,8 +253,12 @@ class Backend {
 
   // --- optimizers ----------------------------------------------------------------------------
   virtual void adamw(Span w, Span m, Span v, ConstSpan g, const AdamWArgs& args) = 0;
-  // m ← m + (1−mu)(g − m);  x ← nesterov ? (1−mu) g + mu m : m.   (x, m, g: same flat order)
-  virtual void momentum(Span x, Span m, ConstSpan g, double mu, bool nesterov) = 0;
+  // m ← mu m + gain g;  x ← nesterov ? gain g + mu m : m.   (x, m, g: same flat order)
+  virtual void momentum(Span x, Span m, ConstSpan g, double mu, double gain, bool nesterov) = 0;
+  // v ← beta v + (1−beta) g²;  x ← x/(√v + eps).   (x, v, g: same flat order; x and g may be one)
+  virtual void second_moment(Span x, Span v, ConstSpan g, double beta, double eps) = 0;
+  // y ← sign(x): −1, 0 or 1; a NaN stays a NaN.
+  virtual void sign(Span y, ConstSpan x) = 0;
 
  protected:
   Backend() : pool_(*this) {}

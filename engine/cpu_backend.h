@@ -98,7 +98,9 @@ class CpuBackend final : public Backend {
 
   // cpu_optim.cpp
   void adamw(Span w, Span m, Span v, ConstSpan g, const AdamWArgs& args) override;
-  void momentum(Span x, Span m, ConstSpan g, double mu, bool nesterov) override;
+  void momentum(Span x, Span m, ConstSpan g, double mu, double gain, bool nesterov) override;
+  void second_moment(Span x, Span v, ConstSpan g, double beta, double eps) override;
+  void sign(Span y, ConstSpan x) override;
 };
 
 }  // namespace borealis

@@ -30,19 +30,49 @@ void CpuBackend::adamw(Span w_span, Span m_span, Span v_span, ConstSpan g_span,
   });
 }
 
-// m ← m + (1−mu)(g − m);  x ← nesterov ? (1−mu) g + mu m : m.
-void CpuBackend::momentum(Span x_span, Span m_span, ConstSpan g_span, double mu, bool nesterov) {
+// m ← mu m + gain g;  x ← nesterov ? gain g + mu m : m.
+void CpuBackend::momentum(Span x_span, Span m_span, ConstSpan g_span, double mu, double gain,
+                          bool nesterov) {
   visit(m_span.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const T take = static_cast<T>(1 - mu);
+    const T keep = static_cast<T>(mu), take = static_cast<T>(gain);
     // x = from_g g + from_m m
-    const T from_g = nesterov ? take : T(0), from_m = nesterov ? static_cast<T>(mu) : T(1);
+    const T from_g = nesterov ? take : T(0), from_m = nesterov ? keep : T(1);
     T *x = x_span.as<T>(), *m = m_span.as<T>();
     const T* g = g_span.as<T>();
     parallel_each(m_span.count, 3, [=](int64_t i) {
-      const T gi = g[i], mi = m[i] + take * (gi - m[i]);
+      const T gi = g[i], mi = keep * m[i] + take * gi;
       m[i] = mi;
       x[i] = from_g * gi + from_m * mi;
+    });
+  });
+}
+
+// v ← beta v + (1−beta) g²;  x ← x/(√v + eps).
+void CpuBackend::second_moment(Span x_span, Span v_span, ConstSpan g_span, double beta,
+                               double eps) {
+  visit(v_span.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const T keep = static_cast<T>(beta), take = static_cast<T>(1 - beta);
+    T *x = x_span.as<T>(), *v = v_span.as<T>();
+    const T* g = g_span.as<T>();
+    parallel_each(v_span.count, 6, [=, eps = static_cast<T>(eps)](int64_t i) {
+      const T gi = g[i], vi = keep * v[i] + take * (gi * gi);
+      v[i] = vi;
+      x[i] /= std::sqrt(vi) + eps;
+    });
+  });
+}
+
+// y ← sign(x).
+void CpuBackend::sign(Span y_span, ConstSpan x_span) {
+  visit(y_span.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    T* y = y_span.as<T>();
+    const T* x = x_span.as<T>();
+    parallel_each(y_span.count, 2, [=](int64_t i) {
+      const T xi = x[i];
+      y[i] = xi > T(0) ? T(1) : xi < T(0) ? T(-1) : xi;  // ±0 and NaN as they are
     });
   });
 }

@@ -7,7 +7,7 @@ namespace borealis {
 namespace {
 
 // What a layer is called in files: nanoGPT's and Hugging Face's names, or the optimizer track's.
-std::string block_name(const GptConfig& c, int64_t layer, const char* gpt2, const char* modern) {
+std::string layer_name(const GptConfig& c, int64_t layer, const char* gpt2, const char* modern) {
   return c.style == Style::gpt2 ? "transformer.h." + std::to_string(layer) + "." + gpt2
                                 : "blocks." + std::to_string(layer) + "." + modern;
 }
@@ -17,7 +17,7 @@ std::vector<std::string> part_names(const GptConfig& c, int64_t layer,
                                     std::initializer_list<const char*> parts) {
   std::vector<std::string> names;
   if (c.style == Style::modern)
-    for (const char* part : parts) names.push_back(block_name(c, layer, "", part));
+    for (const char* part : parts) names.push_back(layer_name(c, layer, "", part));
   return names;
 }
 
@@ -45,12 +45,12 @@ Var drop(const Var& x, double p, Rng* rng) {
 // --- attention -------------------------------------------------------------------------------
 
 Attention::Attention(const GptConfig& c, int64_t layer, const Init& init)
-    : qkv(block_name(c, layer, "attn.c_attn", "attn.qkv"), c.n_embd, 3 * c.n_embd, init,
+    : qkv(layer_name(c, layer, "attn.c_attn", "attn.qkv"), c.n_embd, 3 * c.n_embd, init,
           {.bias = c.bias,
            .std = hidden_std(c, c.n_embd),
            .blocks = 3,
            .block_names = part_names(c, layer, {"attn.q", "attn.k", "attn.v"})}),
-      proj(block_name(c, layer, "attn.c_proj", "attn.proj"), c.n_embd, c.n_embd, init,
+      proj(layer_name(c, layer, "attn.c_proj", "attn.proj"), c.n_embd, c.n_embd, init,
            {.bias = c.bias, .std = residual_std(c)}),
       heads(c.n_head),
       qk_norm(c.qk_norm),
@@ -90,7 +90,7 @@ Linear make_fc(const GptConfig& c, int64_t layer, const Init& init) {
     o.blocks = 2;
     o.block_names = part_names(c, layer, {"mlp.gate", "mlp.up"});
   }
-  return Linear(block_name(c, layer, "mlp.c_fc", "mlp.fc"), c.n_embd, o.blocks * c.mlp_hidden(),
+  return Linear(layer_name(c, layer, "mlp.c_fc", "mlp.fc"), c.n_embd, o.blocks * c.mlp_hidden(),
                 init, o);
 }
 
@@ -98,12 +98,13 @@ Linear make_fc(const GptConfig& c, int64_t layer, const Init& init) {
 
 Mlp::Mlp(const GptConfig& c, int64_t layer, const Init& init)
     : fc(make_fc(c, layer, init)),
-      proj(block_name(c, layer, "mlp.c_proj", "mlp.proj"), c.mlp_hidden(), c.n_embd, init,
+      proj(layer_name(c, layer, "mlp.c_proj", "mlp.proj"), c.mlp_hidden(), c.n_embd, init,
            {.bias = c.bias, .std = residual_std(c), .neurons = Neurons::cols}),
       kind(c.mlp) {}
 
-Var Mlp::operator()(const Var& x) const {
+Var Mlp::operator()(const Var& x, std::vector<Tensor>* hidden) const {
   const Var h = fc(x);
+  if (hidden) hidden->push_back(h.value());
   switch (kind) {
     case MlpKind::gelu_erf:
       return proj(gelu(h, Gelu::erf));
@@ -126,15 +127,16 @@ void Mlp::collect(ParamList& list) const {
 // --- block -----------------------------------------------------------------------------------
 
 Block::Block(const GptConfig& c, int64_t layer, const Init& init)
-    : norm1(make_norm(c, block_name(c, layer, "ln_1", "norm1"), init)),
+    : norm1(make_norm(c, layer_name(c, layer, "ln_1", "norm1"), init)),
       attention(c, layer, init),
-      norm2(make_norm(c, block_name(c, layer, "ln_2", "norm2"), init)),
+      norm2(make_norm(c, layer_name(c, layer, "ln_2", "norm2"), init)),
       mlp(c, layer, init),
       dropout(c.dropout) {}
 
-Var Block::operator()(Var x, const RotaryTable& rotation, Rng* rng) const {
+Var Block::operator()(Var x, const RotaryTable& rotation, Rng* rng,
+                      std::vector<Tensor>* hidden) const {
   x = x + drop(attention(norm1(x), rotation, rng), dropout, rng);
-  return x + drop(mlp(norm2(x)), dropout, rng);
+  return x + drop(mlp(norm2(x), hidden), dropout, rng);
 }
 
 void Block::collect(ParamList& list) const {
@@ -175,7 +177,7 @@ Gpt::Gpt(const GptConfig& c, Rng& rng, DType dtype, Device device)
         Linear::Options{.bias = c.bias && !gpt2, .std = gpt2 ? 0.02 : 0, .role = Role::head});
 }
 
-Var Gpt::operator()(const Tensor& ids, Rng* rng) const {
+Var Gpt::operator()(const Tensor& ids, Rng* rng, std::vector<Tensor>* hidden) const {
   if (ids.shape().rank() != 2 || ids.size(1) < 1 || ids.size(1) > config.block_size)
     fail("gpt: ids must be [B, T] with 1 ≤ T ≤ block_size = ", config.block_size, ", got ",
          ids.shape());
@@ -183,7 +185,7 @@ Var Gpt::operator()(const Tensor& ids, Rng* rng) const {
   if (positions) x = x + slice(positions->weight.var, 0, 0, ids.size(1));
   if (norm_in) x = (*norm_in)(x);
   x = drop(x, config.dropout, rng);
-  for (const Block& block : blocks) x = block(x, rotation, rng);
+  for (const Block& block : blocks) x = block(x, rotation, rng, hidden);
   x = norm_out(x);
   const Var logits = head ? (*head)(x) : linear(x, tokens.weight.var);  // [B, T, V]
   return config.logit_cap > 0 ? soft_cap(logits, config.logit_cap) : logits;

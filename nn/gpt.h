@@ -34,7 +34,8 @@ struct Mlp {
 
   Mlp(const GptConfig& c, int64_t layer, const Init& init);
 
-  Var operator()(const Var& x) const;
+  // Where `hidden` is not null, fc(x) is added to it: for each unit what its nonlinearity is given.
+  Var operator()(const Var& x, std::vector<Tensor>* hidden = nullptr) const;
   void collect(ParamList& list) const;
 };
 
@@ -48,7 +49,8 @@ struct Block {
 
   Block(const GptConfig& c, int64_t layer, const Init& init);
 
-  Var operator()(Var x, const RotaryTable& rotation, Rng* rng) const;
+  Var operator()(Var x, const RotaryTable& rotation, Rng* rng,
+                 std::vector<Tensor>* hidden = nullptr) const;
   void collect(ParamList& list) const;
 };
 
@@ -67,8 +69,10 @@ struct Gpt {
   Gpt(const GptConfig& config, Rng& rng, DType dtype = DType::f32, Device device = {});
 
   // ids: i32 [B, T] with T ≤ block_size. Logits [B, T, V]. `rng` draws the dropout masks of
-  // training; null means evaluation.
-  Var operator()(const Tensor& ids, Rng* rng = nullptr) const;
+  // training; null means evaluation. `hidden`, where given, receives each MLP's fc(x), [B, T, H]
+  // (SwiGLU: 2H, gate before up).
+  Var operator()(const Tensor& ids, Rng* rng = nullptr,
+                 std::vector<Tensor>* hidden = nullptr) const;
   // Mean cross-entropy in nats of targets [B, T] (−1: not counted).
   Var loss(const Tensor& ids, const Tensor& targets, Rng* rng = nullptr) const;
 

@@ -1,6 +1,7 @@
 #include "optim/aurora.h"
 
-#include <array>
+#include "engine/math.h"
+#include "optim/riemannian.h"
 
 namespace borealis {
 
@@ -24,57 +25,32 @@ Tensor leverage_scores(const Matrix& Z) {
   return row_sum_squares(Z);
 }
 
-template <class Enum, size_t n>
-Enum parse(const char* what, std::string_view text, const std::array<Enum, n>& all) {
-  std::ostringstream known;
-  for (const Enum e : all) {
-    if (text == name(e)) return e;
-    known << (e == all[0] ? "" : ", ") << name(e);
+// Algorithm 3 of the paper: with X₀ = G/‖G‖_F and D₋₁ = I, K times
+//   D_k = D_{k−1}^β diag(r)^(1−β)  with r the row lengths of X_k,   X_{k+1} = polar(D_k⁻¹ X_k).
+Matrix paper_direction(const Matrix& G, const AuroraOptions& o) {
+  Matrix X = G.like();
+  scale_each(X, G, inverse_norm(frobenius_squares(G), 1, 0, 0));
+  Tensor log_D2;  // log D_k²
+  for (int k = 0; k < o.pp_iterations; ++k) {
+    const Tensor log_r2 = unary(UnaryOp::log, row_sum_squares(X));
+    if (k == 0)
+      log_D2 = affine(log_r2, 1 - o.pp_beta, 0);
+    else
+      axpby(log_D2, 1 - o.pp_beta, log_r2, o.pp_beta);
+    // A zero row has log r² = −∞ and D = 0, of which inverse_norm makes 0.
+    X = polar(scale_rows(inverse_norm(unary(UnaryOp::exp, log_D2), 1, 0, 0), X), o.polar);
   }
-  fail(what, ": there is no '", text, "'; known are ", known.str());
+  return X;
 }
 
 }  // namespace
-
-const char* name(Balance balance) {
-  switch (balance) {
-    case Balance::none:
-      return "none";
-    case Balance::published:
-      return "published";
-    case Balance::leverage:
-      return "leverage";
-  }
-  return "?";
-}
-
-const char* name(Where where) {
-  switch (where) {
-    case Where::tall:
-      return "tall";
-    case Where::nonsquare:
-      return "nonsquare";
-    case Where::wide:
-      return "wide";
-    case Where::up_gate:
-      return "up_gate";
-  }
-  return "?";
-}
-
-Balance parse_balance(std::string_view text) {
-  return parse("balance", text, std::array{Balance::none, Balance::published, Balance::leverage});
-}
-
-Where parse_where(std::string_view text) {
-  return parse("where", text,
-               std::array{Where::tall, Where::nonsquare, Where::wide, Where::up_gate});
-}
 
 // d ← 1/‖G_i‖, then K − 1 times  d ← d (even/r²)^β  with r the row lengths of polar(diag(d) G),
 // which are even when all r² = cols/rows: Tyler's fixed-point iteration on the rows of G.
 Matrix aurora_direction(const Matrix& G, const AuroraOptions& o) {
   if (o.balance == Balance::none) return polar(G, o.polar);
+  if (o.balance == Balance::paper) return paper_direction(G, o);
+  if (o.balance == Balance::riemannian) return riemannian_direction(G, {.polar = o.polar});
 
   const double even = static_cast<double>(G.cols()) / static_cast<double>(G.rows());
   const Tensor d = inverse_norm(row_sum_squares(G), 1, 0, o.row_norm_eps);

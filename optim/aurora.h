@@ -2,17 +2,17 @@
 // so that the factor's rows come out equally long, and so every neuron learns at the same pace.
 #pragma once
 
-#include <string_view>
-
 #include "optim/polar.h"
 
 namespace borealis {
 
-// How the row scales are found. Both give the same direction:
+// How the row scales are found. Published and leverage give the same direction.
 enum class Balance {
   none,       // plain polar factor: Muon
-  published,  // row lengths read off a polar factor in each round: K polar calls
+  published,  // the released code: row lengths read off a polar factor in each round, K polar calls
   leverage,   // row lengths from a Cholesky factor of the Gram matrix: one polar call in all
+  paper,      // the paper's Algorithm 3: rounds on the previous iterate, K polar calls
+  riemannian,  // ascent on the matrices with orthonormal columns and even rows (optim/riemannian.h)
 };
 
 // Which matrices are balanced. A wide matrix is balanced along its columns.
@@ -23,16 +23,24 @@ enum class Where {
   up_gate,    // tall ones with a neuron per row: the MLP's up and gate projections
 };
 
-const char* name(Balance balance);
-const char* name(Where where);
-Balance parse_balance(std::string_view text);
-Where parse_where(std::string_view text);
+template <>
+struct Names<Balance> {
+  static constexpr const char* what = "balance";
+  static constexpr std::array words{"none", "published", "leverage", "paper", "riemannian"};
+};
+template <>
+struct Names<Where> {
+  static constexpr const char* what = "where";
+  static constexpr std::array words{"tall", "nonsquare", "wide", "up_gate"};
+};
 
 struct AuroraOptions {
   Polar polar = Polar::cans12;
   Balance balance = Balance::leverage;
   int pp_iterations = 2;  // K: how often the row scales are set; K = 1 makes G's own rows even
-  double pp_beta = 0.5;   // β: exponent of the correction; 0.5 corrects by exactly 1/length
+  // β: exponent of the correction; 0.5 corrects by exactly 1/length. In the paper's form the share
+  // of the previous scale that stays, 0 … 1: there 0 is the full correction.
+  double pp_beta = 0.5;
   // Published clamps: rows of G shorter than row_norm_eps count as that long, rows of U as
   // √row_sq_eps.
   double row_norm_eps = 1e-7, row_sq_eps = 1e-14;

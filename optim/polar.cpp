@@ -51,26 +51,58 @@ constexpr std::array<PolarStep, 8> polar_express8{
     safe(1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
     {1.875, -1.25, 0.375}};
 
-struct Method {
-  Polar method;
-  const char* name;
-  PolarTable table;
-};
-// Where the Gram form restarts: measured, so that it is as accurate as the direct form in f32.
-const std::array<Method, 6> methods{{
-    {Polar::quintic5, "quintic5", {.steps = quintic5, .restarts = {3, 0}}},
-    {Polar::simple_quintic12, "simple_quintic12", {.steps = simple_quintic12, .restarts = {4, 8}}},
-    {Polar::cans12, "cans12", {.steps = cans12, .restarts = {3, 6}}},
-    {Polar::polar_express8,
-     "polar_express8",
-     {.steps = polar_express8, .safety = express_safety, .restarts = {3, 0}}},
-    {Polar::polar_express6,
-     "polar_express6",
-     {.steps = std::span(polar_express8).first(6), .safety = express_safety, .restarts = {3, 0}}},
-    {Polar::svd, "svd", {}},
+// Safety 1.02 and a cushion of 2 are in the numbers already.
+constexpr std::array<PolarStep, 5> polar_express5{
+    {{8.156554524902461, -22.48329292557795, 15.878769915207462},
+     {4.042929935166739, -2.808917465908714, 0.5000178451051316},
+     {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
+     {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
+     {2.3465413258596377, -1.7097828382687081, 0.42323551169305323}}};
+
+constexpr std::array<PolarStep, 5> you5{{{4.0848, -6.8946, 2.9270},
+                                         {3.9505, -6.3029, 2.6377},
+                                         {3.7418, -5.5913, 2.3037},
+                                         {2.8769, -3.1427, 1.2046},
+                                         {2.8366, -3.0525, 1.2012}}};
+
+constexpr std::array<PolarStep, 4> turbo4{{{4.6051, -9.6552, 5.6769},
+                                           {4.7505, -6.0861, 2.1790},
+                                           {2.7763, -2.3190, 0.5523},
+                                           {2.4231, -2.2861, 0.8193}}};
+
+// Weights of the iterates 0 … 11, fitted to σ^0.1; their sum is 1.
+constexpr std::array<double, 12> soft_weights{
+    0.1091613623,  0.07085664498, 0.05210528973, 0.05457295795, 0.05011334061, 0.03334622198,
+    0.05022104481, 0.1053727358,  0.1187323776,  0.1185061091,  0.1185059576,  0.1185059576};
+
+// In the order of the enum. Where the Gram form restarts was measured: so that it is as accurate as
+// the direct form in f32.
+const std::array<PolarTable, Names<Polar>::words.size()> tables{{
+    {.steps = quintic5, .restarts = {3, 0}},
+    {.steps = simple_quintic12, .restarts = {4, 8}},
+    {.steps = cans12, .restarts = {3, 6}},
+    {.steps = polar_express8, .safety = express_safety, .restarts = {3, 0}},
+    {.steps = std::span(polar_express8).first(6), .safety = express_safety, .restarts = {3, 0}},
+    {.steps = polar_express5, .safety = 1.02, .eps = 1e-6, .restarts = {3, 0}},
+    {.steps = you5, .restarts = {3, 0}},
+    {.steps = turbo4, .restarts = {2, 0}, .aol = true},
+    {.steps = std::span(simple_quintic12).first(11), .mean = soft_weights},
+    {},  // identity
+    {},  // svd
 }};
-const Method& entry(Polar method) {
-  return methods[static_cast<size_t>(method)];
+
+// The Gram matrix pays where the sides differ by a factor of two or more.
+PolarForm resolve(PolarForm form, Polar method, double m, double n) {
+  if (!polar_table(method).mean.empty()) return PolarForm::direct;  // it needs every iterate
+  if (form != PolarForm::fastest) return form;
+  return std::max(m, n) >= 2 * std::min(m, n) ? PolarForm::gram : PolarForm::direct;
+}
+
+bool starts_afresh(const PolarTable& table, size_t step) {
+  return step == 0 || step == table.restarts[0] || step == table.restarts[1];
+}
+bool ends_a_run(const PolarTable& table, size_t step) {
+  return step + 1 == table.steps.size() || starts_afresh(table, step + 1);
 }
 
 // P = aI + bA + cA²
@@ -85,13 +117,17 @@ void step_matrix(const Matrix& P, const Matrix& A, const PolarStep& step) {
 Matrix iterate_direct(Matrix X, const PolarTable& table) {
   const Matrix A = Matrix::make(X.cols(), X.cols(), X.batch(), X.dtype(), X.device()), P = A.like();
   Matrix next = X.like();
-  for (const PolarStep& step : table.steps) {
+  const bool mean = !table.mean.empty();
+  const Matrix sum = mean ? X.like() : Matrix();
+  if (mean) axpby(sum, table.mean[0], X, 0);
+  for (size_t t = 0; t < table.steps.size(); ++t) {
     gemm_symmetric(A, X.t(), X);
-    step_matrix(P, A, step);
+    step_matrix(P, A, table.steps[t]);
     gemm(next, X, P);
     std::swap(X, next);
+    if (mean) axpby(sum, table.mean[t + 1], X, 1);
   }
-  return X;
+  return mean ? sum : X;
 }
 
 // The same on R = XᵀX alone (Gram Newton-Schulz, Dao-AILab, 2026): with P = aI + bR + cR², the step
@@ -101,10 +137,8 @@ Matrix iterate_direct(Matrix X, const PolarTable& table) {
 Matrix iterate_gram(Matrix X, const PolarTable& table) {
   Matrix R = Matrix::make(X.cols(), X.cols(), X.batch(), X.dtype(), X.device());
   Matrix P = R.like(), Q = R.like(), next = R.like(), next_X = X.like();
-  const size_t last = table.steps.size();
-  const auto restarts = [&](size_t t) { return t == table.restarts[0] || t == table.restarts[1]; };
-  for (size_t t = 0; t < last; ++t) {
-    const bool fresh = t == 0 || restarts(t), closing = t + 1 == last || restarts(t + 1);
+  for (size_t t = 0; t < table.steps.size(); ++t) {
+    const bool fresh = starts_afresh(table, t);
     if (fresh) gemm_symmetric(R, X.t(), X);
     step_matrix(P, R, table.steps[t]);
     if (fresh) {
@@ -113,7 +147,7 @@ Matrix iterate_gram(Matrix X, const PolarTable& table) {
       gemm_symmetric(next, Q, P);
       std::swap(Q, next);
     }
-    if (closing) {
+    if (ends_a_run(table, t)) {
       gemm(next_X, X, Q);
       std::swap(X, next_X);
     } else {
@@ -124,21 +158,34 @@ Matrix iterate_gram(Matrix X, const PolarTable& table) {
   return X;
 }
 
+// X ← X S,  S_jj = (Σ_i |XᵀX|_ij)^−½.
+void even_columns(const Matrix& X) {
+  const Matrix A = Matrix::make(X.cols(), X.cols(), X.batch(), X.dtype(), X.device());
+  gemm_symmetric(A, X.t(), X);
+  const Tensor sizes = unary(UnaryOp::sqrt, unary(UnaryOp::square, A.tensor()));
+  const Tensor s = inverse_norm(sum(sizes, {-1}), 1, 0, 0);
+  axpby(X, 1, scale_rows(s, X.t()).t(), 0);
+}
+
 }  // namespace
 
 const PolarTable& polar_table(Polar method) {
-  return entry(method).table;
-}
-const char* name(Polar method) {
-  return entry(method).name;
+  return tables[static_cast<size_t>(method)];
 }
 
-Polar parse_polar(std::string_view text) {
-  for (const Method& m : methods)
-    if (text == m.name) return m.method;
-  std::ostringstream known;
-  for (const Method& m : methods) known << (m.method == Polar::quintic5 ? "" : ", ") << m.name;
-  fail("polar: there is no method '", text, "'; known are ", known.str());
+double polar_flops(Polar method, double m, double n, PolarForm form) {
+  const PolarTable& table = polar_table(method);
+  if (m < n) std::swap(m, n);
+  const bool gram = resolve(form, method, m, n) == PolarForm::gram;
+  const double half = n * n * n;  // of a product of two n×n matrices
+  double flops = table.aol ? m * n * n : 0;
+  for (size_t t = 0; t < table.steps.size(); ++t) {
+    const bool fresh = !gram || starts_afresh(table, t), closing = !gram || ends_a_run(table, t);
+    flops += fresh ? m * n * n : half;            // XᵀX, or Q P
+    if (table.steps[t][2] != 0) flops += half;    // A A
+    flops += closing ? 2 * m * n * n : 2 * half;  // X P or X Q, or R P²
+  }
+  return flops;
 }
 
 Tensor frobenius_squares(const Matrix& X) {
@@ -158,15 +205,21 @@ Matrix polar(const Matrix& G, Polar method, PolarForm form) {
     backend(G.device()).polar_svd(U.view(), G.view());
     return U;
   }
+  if (method == Polar::identity) {
+    const Matrix U = G.like();
+    axpby(U, 1, G, 0);
+    return U;
+  }
   // A wide matrix is worked on as its transpose: XᵀX is the fast orientation, and always the small
   // one.
   const bool wide = G.rows() < G.cols();
   const Matrix tall = wide ? G.t() : G, X = tall.like();
   const PolarTable& table = polar_table(method);
   scale_each(X, tall, inverse_norm(frobenius_squares(G), table.safety, table.eps, 0));
-  if (form == PolarForm::fastest)
-    form = X.rows() >= 2 * X.cols() ? PolarForm::gram : PolarForm::direct;
-  const Matrix result = form == PolarForm::gram ? iterate_gram(X, table) : iterate_direct(X, table);
+  if (table.aol) even_columns(X);
+  const auto m = static_cast<double>(X.rows()), n = static_cast<double>(X.cols());
+  const Matrix result = resolve(form, method, m, n) == PolarForm::gram ? iterate_gram(X, table)
+                                                                       : iterate_direct(X, table);
   if (!wide) return result;
   const Matrix U = G.like();
   axpby(U, 1, result.t(), 0);

@@ -4,22 +4,12 @@
 #include <cmath>
 
 #include "engine/math.h"
+#include "optim/matrix_stats.h"
+#include "optim/stages.h"
 
 namespace borealis {
 
 namespace {
-
-void check(const SpectralConfig& c) {
-  const AuroraOptions& o = c.direction;
-  if (!(c.mu > 0 && c.mu < 1)) fail(c.name, ": mu is ", c.mu, ", but must lie between 0 and 1");
-  if (o.pp_iterations < 1)
-    fail(c.name, ": pp_iterations is ", o.pp_iterations, ", but must be at least 1");
-  if (!(o.pp_beta > 0) || !std::isfinite(o.pp_beta))
-    fail(c.name, ": pp_beta is ", o.pp_beta, ", but must be a number above 0");
-  if (!(c.weight_decay >= 0) || !std::isfinite(c.weight_decay))
-    fail(c.name, ": the weight decay is ", c.weight_decay,
-         ", but it must be a number of at least 0");
-}
 
 // Square matrices have even rows already; so have the rows of wide and the columns of tall ones.
 bool is_balanced(const SpectralConfig& c, const ParamArena::Place& place) {
@@ -38,21 +28,28 @@ bool is_balanced(const SpectralConfig& c, const ParamArena::Place& place) {
   return false;
 }
 
-std::string block_name(const Parameter& p, int64_t b) {
-  if (p.blocks == 1) return p.name;
-  if (!p.block_names.empty()) return p.block_names[static_cast<size_t>(b)];
-  return p.name + '[' + std::to_string(b) + ']';
+// f(values[index·size + k]) for k < size.
+template <class F>
+std::vector<double> slice_of(const std::vector<double>& values, size_t index, size_t size, F f) {
+  std::vector<double> out(size);
+  for (size_t k = 0; k < size; ++k) out[k] = f(values[index * size + k]);
+  return out;
+}
+
+// A weight that starts at zero has no length to keep.
+void check_lengths(const SpectralConfig& c, const Tensor& w,
+                   const std::vector<ParamArena::Place>& places) {
+  const std::vector<double> squares = frobenius_squares(w).to_vector<double>();
+  size_t i = 0;
+  for (const ParamArena::Place& place : places)
+    for (int64_t b = 0; b < place.param.blocks; ++b, ++i)
+      if (squares[i] == 0)
+        fail(c.name, ": ", block_name(place.param, b),
+             " starts at zero, and decay=hyperball keeps the length of a weight, so it would never "
+             "move; use another decay, or a style without zero weights");
 }
 
 }  // namespace
-
-SpectralConfig muon() {
-  return {.name = "Muon", .direction = {.polar = Polar::quintic5, .balance = Balance::none}};
-}
-
-SpectralConfig aurora() {
-  return {.name = "Aurora"};
-}
 
 Spectral::Spectral(const ParamArena& arena, SpectralConfig config, const Takes& takes)
     : config_(std::move(config)) {
@@ -81,58 +78,94 @@ Spectral::Spectral(const ParamArena& arena, SpectralConfig config, const Takes& 
     const Shape shape{count, first.block_rows(), first.cols()};
     batch.w = arena.values().flat_view(first.first, shape);
     batch.g = arena.grads().flat_view(first.first, shape);
-    batch.m = Tensor::zeros(shape, batch.w.dtype(), batch.w.device());
+    if (config_.decay == Decay::hyperball) check_lengths(config_, batch.w, batch.places);
+    batch.momentum = momentum_state(config_, batch.w);
+    batch.pre = pre_state(config_, batch.w);
+    batch.post = post_state(config_, batch.w);
   }
 }
 
 Matrix Spectral::direction(const Batch& batch, const Matrix& X) const {
   if (!batch.balanced) return polar(X, config_.direction.polar);
-  if (X.rows() < X.cols()) return aurora_direction(X.t(), config_.direction).t();
-  return aurora_direction(X, config_.direction);
+  if (X.rows() >= X.cols()) return aurora_direction(X, config_.direction);
+  const Matrix U = X.like();  // a wide matrix is balanced along its columns
+  axpby(U, 1, aurora_direction(X.t(), config_.direction).t(), 0);
+  return U;
 }
 
 void Spectral::step(const LearningRates& lr) {
-  const double eta = lr.hidden_matrix;
-  check_rate(config_.name, eta);
+  lr_ = lr.hidden_matrix;
+  check_rate(config_.name, lr_);
   ++step_;
   for (Batch& batch : batches_) {
     ParamArena::finish_gradients(batch.places);
-    const Tensor x = batch.g.like();
-    backend(x.device()).momentum(x, batch.m, batch.g, config_.mu, config_.nesterov);
-    const Matrix W = batch.w, U = direction(batch, x);
-    const double scale =
-        std::sqrt(std::max(1.0, static_cast<double>(W.rows()) / static_cast<double>(W.cols())));
-    axpby(W, -eta * scale, U, 1 - eta * config_.weight_decay);
-    if (diagnosing_) measure(batch, U);
+    const Tensor X = momentum(config_, batch.g, batch.momentum);
+    precondition(config_, X, batch.g, batch.pre);
+    const Tensor U = direction(batch, X).tensor().reshape(X.shape());
+    if (config_.contra > 0) subtract_input(config_.contra, U, X);
+    postcondition(config_, U, X, batch.post, step_);
+    if (diagnosing_) measure(batch, X, U);
+    apply(config_, batch.w, U, lr_);
+    if (diagnosing_) batch.measured.update_squares = frobenius_squares(U);
   }
 }
 
-void Spectral::measure(Batch& batch, const Matrix& U) const {
-  const Matrix E = U.rows() > U.cols() ? U.t() * U : U * U.t();
+namespace {
+
+// [batch]: ⟨A, B⟩ of each pair.
+Tensor inner_products(const Tensor& A, const Tensor& B) {
+  return sum(binary("inner product", BinaryOp::mul, A, B), {1, 2});
+}
+
+}  // namespace
+
+void Spectral::measure(Batch& batch, const Tensor& X, const Tensor& u) const {
+  const Matrix U = u;
+  const bool wide = U.rows() < U.cols();
+  const Matrix E = wide ? U * U.t() : U.t() * U;
   backend(U.device()).add_to_diagonal(E.view(), -1, 0);
-  batch.error_squares = frobenius_squares(E);
-  batch.row_squares = row_sum_squares(U);
+  const Tensor rows = row_sum_squares(U);
+  batch.measured = {
+      .row_squares = rows,
+      .leverage = wide ? row_sum_squares(U.t()) : rows,
+      .error_squares = frobenius_squares(E),
+      .aligned = inner_products(X, u),
+      .nuclear = inner_products(X, polar(X, Polar::cans12).tensor().reshape(X.shape())),
+      .weight_squares = frobenius_squares(batch.w)};
 }
 
 std::vector<Spectral::Report> Spectral::report() const {
   std::vector<Report> reports;
+  const auto ratio = [](double a, double b) { return b == 0 ? 0 : a / b; };  // NaN stays
   for (const Batch& batch : batches_) {
-    if (!batch.row_squares) continue;
-    const std::vector<double> squares = batch.row_squares.to_vector<double>();
-    const std::vector<double> errors = batch.error_squares.to_vector<double>();
-    const int64_t rows = batch.w.size(1), small = std::min(rows, batch.w.size(2));
-    size_t matrix = 0;
+    if (!batch.measured.row_squares) continue;
+    const auto values = [](const Tensor& t) { return t.to_vector<double>(); };
+    const Batch::Measured& got = batch.measured;
+    const std::vector<double> rows = values(got.row_squares), leverage = values(got.leverage),
+                              errors = values(got.error_squares), aligned = values(got.aligned),
+                              nuclear = values(got.nuclear), updates = values(got.update_squares),
+                              weights = values(got.weight_squares);
+    const auto m = static_cast<size_t>(batch.w.size(1)), n = static_cast<size_t>(batch.w.size(2));
+    const double scale =
+        config_.decay == Decay::hyperball
+            ? 1
+            : scale_factor(config_, static_cast<double>(m), static_cast<double>(n));
+    const std::vector<double> ranks = effective_ranks(batch.w);
+    size_t i = 0;  // of the matrix in its batch
     for (const ParamArena::Place& place : batch.places) {
-      for (int64_t b = 0; b < place.param.blocks; ++b, ++matrix) {
-        const double* square = &squares[matrix * static_cast<size_t>(rows)];
-        // Population variance of lengths = mean square − squared mean, taken about the mean.
-        double mean = 0, variance = 0;
-        for (int64_t i = 0; i < rows; ++i) mean += std::sqrt(square[i]) / static_cast<double>(rows);
-        for (int64_t i = 0; i < rows; ++i)
-          variance += std::pow(std::sqrt(square[i]) - mean, 2) / static_cast<double>(rows);
-        reports.push_back({.name = block_name(place.param, b),
-                           .row_norm_cv = mean > 0 ? std::sqrt(variance) / mean : 0,
-                           .polar_error = std::sqrt(errors[matrix] / static_cast<double>(small))});
+      for (int64_t b = 0; b < place.param.blocks; ++b, ++i) {
+        Report r{.name = block_name(place.param, b), .param = place.param, .block = b};
+        r.row_norm_cv = variation(slice_of(rows, i, m, [](double s) { return std::sqrt(s); }));
+        r.polar_error = std::sqrt(errors[i] / static_cast<double>(std::min(m, n)));
+        r.alignment = ratio(aligned[i], nuclear[i]);
+        r.update_to_weight = lr_ * scale * std::sqrt(ratio(updates[i], weights[i]));
+        r.effective_rank = ranks[i];
+        const size_t side = std::max(m, n);
+        double mean = 0;
+        for (size_t k = 0; k < side; ++k)
+          mean += leverage[i * side + k] / static_cast<double>(side);
+        r.leverage = slice_of(leverage, i, side, [&](double h) { return ratio(h, mean); });
+        reports.push_back(std::move(r));
       }
     }
   }
@@ -141,10 +174,23 @@ std::vector<Spectral::Report> Spectral::report() const {
 
 OptimizerState Spectral::state() const {
   OptimizerState state{.step = step_};
-  for (const Batch& batch : batches_)
-    for (const ParamArena::Place& place : batch.places)
-      state.tensors[place.param.name + "/momentum"] =
-          batch.m.flat_view(place.first - batch.places.front().first, place.param.var.shape());
+  for (const Batch& batch : batches_) {
+    // A state of k numbers a matrix: those of a parameter's blocks stand side by side.
+    const auto add = [&](const char* what, const Tensor& tensor) {
+      if (!tensor) return;
+      const int64_t matrix = batch.w.numel() / batch.w.size(0),
+                    each = tensor.numel() / batch.w.size(0);
+      for (const ParamArena::Place& place : batch.places) {
+        const int64_t index = (place.first - batch.places.front().first) / matrix;
+        const Shape shape =
+            each == matrix ? place.param.var.shape() : Shape{place.param.blocks * each};
+        state.tensors[place.param.name + what] = tensor.flat_view(index * each, shape);
+      }
+    };
+    add("/momentum", batch.momentum);
+    add("/second_moment", batch.pre);
+    add("/post_moment", batch.post);
+  }
   return state;
 }
 

@@ -1,36 +1,14 @@
-// Every spectral optimizer, as one pipeline over batches of equal matrices:
-//   momentum → direction (polar factor, rows balanced or not) → scale → weight decay → apply.
-// Muon and Aurora are two settings of it.
+// Every spectral optimizer: the pipeline of optim/spectral_config.h over batches of equal matrices.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "optim/aurora.h"
 #include "optim/optimizer.h"
 #include "optim/param_arena.h"
+#include "optim/spectral_methods.h"
 
 namespace borealis {
-
-struct SpectralConfig {
-  std::string name = "Spectral";  // in messages
-
-  // M ← μM + (1−μ)G;  X = nesterov ? (1−μ)G + μM : M.
-  double mu = 0.95;
-  bool nesterov = true;
-
-  // U = polar(X), or Aurora's balanced direction.
-  AuroraOptions direction = {};
-  Where where = Where::tall;
-
-  // W ← (1 − lr·weight_decay) W − lr·√max(1, rows/cols)·U.
-  double weight_decay = 0.025;
-};
-
-// Muon (Jordan et al., 2024) with its own five-step iteration.
-SpectralConfig muon();
-// Aurora (arXiv 2606.27715): CANS-12, K = 2, β = 0.5, tall matrices, balanced by leverage scores.
-SpectralConfig aurora();
 
 class Spectral final : public Optimizer {
  public:
@@ -44,10 +22,19 @@ class Spectral final : public Optimizer {
   // From the next step on, measure each update or stop measuring (no cost then).
   void diagnose(bool on) { diagnosing_ = on; }
 
+  // What an update U of a matrix W [m, n] was like; X is what its direction was taken of.
   struct Report {
-    std::string name;    // NAME, or of block b its name in files, or NAME[b]
-    double row_norm_cv;  // standard deviation / mean of the lengths of U's rows; 0 for U = 0
-    double polar_error;  // ‖UᵀU − I‖_F/√d, on the short side d
+    std::string name;        // NAME, or of block b its name in files, or NAME[b]
+    double row_norm_cv = 0;  // standard deviation / mean of the lengths of U's rows; 0 for U = 0
+    double polar_error = 0;  // ‖UᵀU − I‖_F/√d, on the short side d
+    double alignment = 0;    // ⟨X, U⟩/⟨X, polar(X)⟩: 1 for Muon with an exact polar factor
+    double update_to_weight = 0;  // ‖W' − decayed W‖_F/‖W‖_F; 0 for W = 0
+    double effective_rank = 0;    // of W, at most d (optim/matrix_stats.h)
+    // How far each neuron moves: ‖U_i‖² over its mean, along the longer side (rows, or the columns
+    // of a wide U). For a polar factor these are leverage scores times m/n.
+    std::vector<double> leverage = {};
+    Parameter param = {};  // the parameter W belongs to, and
+    int64_t block = 0;     // which of its blocks W is
   };
   // Of the last measured step, one per matrix in the arena's order. Waits for the device.
   std::vector<Report> report() const;
@@ -56,18 +43,23 @@ class Spectral final : public Optimizer {
   // Equal matrices side by side in the arena, all balanced or none.
   struct Batch {
     bool balanced = false;
-    Tensor w = {}, g = {}, m = {};  // [count, rows, cols]
+    Tensor w = {}, g = {};  // [count, rows, cols]
     std::vector<ParamArena::Place> places = {};
-    // Of the last measured step, on the device: ‖U_i‖² [count, rows], ‖UᵀU − I‖_F² [count].
-    Tensor row_squares = {}, error_squares = {};
+    Tensor momentum = {}, pre = {}, post = {};  // what the stages remember (optim/stages.h)
+    // Of the last measured step, on the device: [count, rows], [count, longer side], [count] …
+    struct Measured {
+      Tensor row_squares = {}, leverage = {}, error_squares = {}, aligned = {}, nuclear = {},
+             update_squares = {}, weight_squares = {};
+    } measured = {};
   };
 
   Matrix direction(const Batch& batch, const Matrix& X) const;
-  void measure(Batch& batch, const Matrix& U) const;
+  void measure(Batch& batch, const Tensor& X, const Tensor& U) const;
 
   SpectralConfig config_;
   std::vector<Batch> batches_;
   int64_t step_ = 0;
+  double lr_ = 0;  // of the last step
   bool diagnosing_ = false;
 };
 

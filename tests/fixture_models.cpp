@@ -23,7 +23,7 @@ constexpr double bound_polar = 1e-4, bound_gradients = 1e-4, bound_losses = 1e-4
 
 std::optional<Polar> known_polar(const std::string& text) {
   try {
-    return parse_polar(text);
+    return parse<Polar>(text);
   } catch (const std::invalid_argument&) {
     return std::nullopt;
   }
@@ -82,6 +82,11 @@ std::vector<FixtureResult> run_polar(const Fixture& f) {
 
 namespace {
 
+bool is_spectral(const std::string& kind) {
+  const auto methods = spectral_methods();
+  return std::any_of(methods.begin(), methods.end(), [&](const auto& m) { return kind == m.key; });
+}
+
 std::unique_ptr<Optimizer> make_optimizer(const json& info, const ParamArena& arena) {
   const std::string kind = info.at("optimizer");
   if (kind == "adamw")
@@ -89,19 +94,23 @@ std::unique_ptr<Optimizer> make_optimizer(const json& info, const ParamArena& ar
                                                        .beta2 = info.at("beta2"),
                                                        .eps = info.at("eps"),
                                                        .weight_decay = info.at("weight_decay")});
-  SpectralConfig config = kind == "muon" ? muon() : aurora();
-  config.mu = info.at("mu");
-  config.nesterov = info.at("nesterov");
-  config.weight_decay = info.at("weight_decay");
-  config.direction.polar = parse_polar(info.at("polar").get<std::string>());
-  if (kind == "aurora") {
-    config.where = parse_where(info.at("where").get<std::string>());
-    config.direction.balance = parse_balance(info.value("balance", std::string("published")));
-    config.direction.pp_iterations = info.at("pp_iterations");
-    config.direction.pp_beta = info.at("pp_beta");
-    config.direction.row_norm_eps = info.at("row_norm_eps");
-    config.direction.row_sq_eps = info.at("row_sq_eps");
-  }
+  SpectralConfig config = parse_spectral(kind).config;
+  AuroraOptions& direction = config.direction;
+  const auto set = [&](const char* key, auto& field) {
+    if (info.contains(key)) info.at(key).get_to(field);
+  };
+  set("mu", config.mu);
+  set("nesterov", config.nesterov);
+  set("weight_decay", config.weight_decay);
+  set("beta2", config.beta2);
+  set("pp_iterations", direction.pp_iterations);
+  set("pp_beta", direction.pp_beta);
+  set("row_norm_eps", direction.row_norm_eps);
+  set("row_sq_eps", direction.row_sq_eps);
+  if (info.contains("polar")) direction.polar = parse<Polar>(info.at("polar").get<std::string>());
+  if (info.contains("where")) config.where = parse<Where>(info.at("where").get<std::string>());
+  if (kind == "aurora")
+    direction.balance = parse<Balance>(info.value("balance", std::string("published")));
   return std::make_unique<Spectral>(arena, config);
 }
 
@@ -132,7 +141,7 @@ std::vector<FixtureResult> run_optimizers(const Fixture& f) {
   for (const auto& [name, info] : cases.items()) {
     const std::string kind = info.at("optimizer");
     const std::string method = info.value("polar", std::string());
-    if (kind != "adamw" && kind != "muon" && kind != "aurora")
+    if (kind != "adamw" && !is_spectral(kind))
       results.push_back(f.skip(name, kind));
     else if (kind != "adamw" && !known_polar(method))
       results.push_back(f.skip(name, method));

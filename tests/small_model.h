@@ -5,6 +5,7 @@
 #include <string>
 
 #include "optim/param_arena.h"
+#include "optim/spectral_methods.h"
 #include "tests/matrices.h"
 
 namespace borealis {
@@ -18,6 +19,15 @@ inline Parameter parameter(const std::string& name, const Shape& shape, Role rol
           .var = Var::leaf(normal(shape, dtype, seed), name),
           .blocks = blocks,
           .neurons = neurons};
+}
+
+// Aurora with the release's exact polar factor and Muon's momentum: what equalities can be tested
+// on.
+inline SpectralConfig released_aurora() {
+  SpectralConfig config = aurora();
+  config.mu = muon().mu;
+  config.direction.polar = Polar::cans12;
+  return config;
 }
 
 // Two layers of a small GPT: every role, odd sizes, packed QKV beside C×C projections.

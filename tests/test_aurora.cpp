@@ -153,11 +153,12 @@ TEST_CASE("aurora: a batch is its matrices one by one") {
 
 TEST_CASE("aurora: settings by name") {
   for (const Balance b : {Balance::none, Balance::published, Balance::leverage})
-    CHECK(parse_balance(name(b)) == b);
+    CHECK(parse<Balance>(name(b)) == b);
   for (const Where w : {Where::tall, Where::nonsquare, Where::wide, Where::up_gate})
-    CHECK(parse_where(name(w)) == w);
-  CHECK_THROWS_WITH(parse_where("up"),
+    CHECK(parse<Where>(name(w)) == w);
+  CHECK_THROWS_WITH(parse<Where>("up"),
                     "where: there is no 'up'; known are tall, nonsquare, wide, up_gate");
-  CHECK_THROWS_WITH(parse_balance("code"),
-                    "balance: there is no 'code'; known are none, published, leverage");
+  CHECK_THROWS_WITH(parse<Balance>("code"),
+                    "balance: there is no 'code'; known are none, published, leverage, paper, "
+                    "riemannian");
 }

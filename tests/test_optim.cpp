@@ -73,7 +73,7 @@ TEST_CASE("arena: gradients that did not arrive count as zero") {
   arena.zero_grad();
   const std::vector<Tensor> before = values(list);
   AdamW(arena, {.weight_decay = 0}, is_other).step(1);
-  SpectralConfig config = aurora();
+  SpectralConfig config = released_aurora();
   config.weight_decay = 0.25;
   Spectral(arena, config).step(4);  // the decay alone makes every weight 0
   for (size_t i = 0; i < list.size(); ++i)
@@ -199,7 +199,7 @@ TEST_CASE("optimizers: continue from a saved state to the bit, in any order") {
     const ParamArena arena(list);
     std::unique_ptr<Optimizer> optimizer;
     if (spectral)
-      optimizer = std::make_unique<Spectral>(arena, aurora());
+      optimizer = std::make_unique<Spectral>(arena, released_aurora());
     else
       optimizer = std::make_unique<AdamW>(arena);
     if (from) optimizer->load_state(*from);
@@ -250,7 +250,7 @@ TEST_CASE("optimizers: the same bytes for any number of threads") {
                    parameter("qkv", {288, 96}, Role::hidden_matrix, DType::f32, 3),
                    parameter("embed", {999, 96}, Role::embedding, DType::f32)};
     const ParamArena arena(list);
-    Spectral aurora_steps(arena, aurora());
+    Spectral aurora_steps(arena, released_aurora());
     AdamW adamw(arena, {}, is_other);
     for (uint64_t t = 1; t <= 2; ++t) {
       set_gradients(list, t);

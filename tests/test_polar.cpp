@@ -9,8 +9,9 @@ using namespace borealis;
 
 namespace {
 
-constexpr std::array iterations{Polar::quintic5, Polar::simple_quintic12, Polar::cans12,
-                                Polar::polar_express8, Polar::polar_express6};
+constexpr std::array iterations{
+    Polar::quintic5,       Polar::simple_quintic12, Polar::cans12, Polar::polar_express8,
+    Polar::polar_express6, Polar::polar_express5,   Polar::you5};
 constexpr std::array exact{Polar::simple_quintic12, Polar::cans12, Polar::polar_express8,
                            Polar::svd};
 constexpr std::array floats{DType::f32, DType::f64};
@@ -41,7 +42,7 @@ TEST_CASE("polar: the CANS table is the generator's") {
 }
 
 TEST_CASE("polar: small singular values grow by the product of the linear coefficients") {
-  const std::array slopes{484.88, 4096.0, 6868.2, 6363.4, 1828.1};
+  const std::array slopes{484.88, 4096.0, 6868.2, 6363.4, 1828.1, 989.47, 492.75};
   const Tensor X = Tensor::of<double>({2, 2}, {1e-6, 0, 0, 1});
   for (size_t i = 0; i < iterations.size(); ++i) {
     const double sigma = 1e-6 / polar_table(iterations[i]).safety;
@@ -182,9 +183,10 @@ TEST_CASE("polar: the Gram form is the direct one up to rounding, whatever the s
 }
 
 TEST_CASE("polar: methods by name") {
-  for (const Polar method : iterations) CHECK(parse_polar(name(method)) == method);
-  CHECK(parse_polar("svd") == Polar::svd);
-  CHECK_THROWS_WITH(parse_polar("newton"),
-                    "polar: there is no method 'newton'; known are quintic5, simple_quintic12, "
-                    "cans12, polar_express8, polar_express6, svd");
+  for (const Polar method : iterations) CHECK(parse<Polar>(name(method)) == method);
+  CHECK(parse<Polar>("svd") == Polar::svd);
+  CHECK_THROWS_WITH(parse<Polar>("newton"),
+                    "polar: there is no 'newton'; known are quintic5, simple_quintic12, cans12, "
+                    "polar_express8, polar_express6, polar_express5, you5, turbo4, soft12, "
+                    "identity, svd");
 }

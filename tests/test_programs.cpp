@@ -1,66 +1,21 @@
 // train_gpt and sample_gpt as a person meets them: good runs, wrong input, and what they leave
 // behind.
-#include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <string>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "engine/gemm.h"
 #include "engine/safetensors.h"
+#include "tests/programs.h"
 
+using namespace borealis;
 namespace fs = std::filesystem;
 
 namespace {
-
-// A folder that is gone when the test is over.
-struct Folder {
-  fs::path path = fs::temp_directory_path() / ("borealis_programs_" + std::to_string(::getpid()));
-  Folder() {
-    fs::remove_all(path);
-    fs::create_directories(path);
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::string operator/(const std::string& name) const { return (path / name).string(); }
-};
-
-struct Outcome {
-  int status;
-  std::string text;  // standard output and standard error together
-
-  int lines() const { return static_cast<int>(std::count(text.begin(), text.end(), '\n')); }
-  bool says(const std::string& part) const { return text.find(part) != std::string::npos; }
-};
-
-Outcome shell(const std::string& command) {
-  FILE* pipe = ::popen(("{ " + command + "; } 2>&1").c_str(), "r");
-  REQUIRE(pipe);
-  Outcome o{0, ""};
-  char buffer[4096];
-  while (const size_t n = std::fread(buffer, 1, sizeof buffer, pipe)) o.text.append(buffer, n);
-  const int status = ::pclose(pipe);
-  o.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  return o;
-}
-
-// "train_gpt --flag …"
-Outcome run(const std::string& program_and_flags) {
-  return shell(std::string(BOREALIS_PROGRAMS) + "/" + program_and_flags);
-}
-
-void write(const std::string& path, const std::string& content) {
-  std::ofstream(path, std::ios::binary) << content;
-}
-
-std::string read(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 // A text whose bytes depend on each other a little.
 std::string some_text() {
@@ -217,6 +172,40 @@ TEST_CASE("train_gpt: a second run sets the first one's files aside") {
   CHECK(read(f / "out/previous.ckpt.safetensors") == before);
 }
 
+TEST_CASE("train_gpt: every optimizer of the list trains and resumes, and the track's preset") {
+  const Folder f;
+  write(f / "text", some_text());
+  const Outcome list = run("train_gpt --list_optimizers");
+  REQUIRE(list.status == 0);
+  std::istringstream lines(list.text);
+  std::string line;
+  std::getline(lines, line);
+  CHECK(line.starts_with("optimizer "));
+  int rows = 0;
+  for (; std::getline(lines, line); ++rows) {
+    const std::string name = line.substr(0, line.find(' '));
+    const std::string command = "train_gpt --data " + (f / "text") + tiny_model + " --optimizer " +
+                                name + " --out_dir " + (f / name);
+    CHECK(run(command + " --max_iters 2").status == 0);
+    const Outcome o = run(command + " --max_iters 4 --init_from resume");
+    INFO(o.text);
+    CHECK(o.status == 0);
+    CHECK(o.says("4/4"));
+  }
+  CHECK(rows >= 30);
+
+  const Outcome track = run("train_gpt --preset track3-nano --data " + (f / "text") + tiny_model +
+                            " --max_iters 3 --out_dir " + (f / "track"));
+  INFO(track.text);
+  CHECK(track.status == 0);
+  CHECK(track.says("aurora_contra"));
+  const Outcome changed =
+      run("train_gpt --data " + (f / "text") + tiny_model +
+          " --optimizer muon,pre=rows,decay=cautious --max_iters 3 --out_dir " + (f / "changed"));
+  INFO(changed.text);
+  CHECK(changed.status == 0);
+}
+
 TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing behind") {
   const Folder f;
   write(f / "text", some_text());
@@ -245,7 +234,14 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--matrix_lr inf", "--matrix_lr inf: must be a number that is not negative");
   with("--beta1 1", "--beta1 1: must be in [0, 1)");
   with("--dropout 1", "dropout = 1 must be in [0, 1)");
-  with("--optimizer sgd", "'sgd' is not an optimizer; use adamw, muon or aurora");
+  with("--optimizer moun", "there is no optimizer 'moun'; train_gpt --list_optimizers shows all");
+  with("--optimizer muon,warp=9",
+       "there is no stage 'warp'; known are momentum, mu, nesterov, pre,");
+  with("--optimizer muon,pre", "'pre' is not stage=value, as in pre=rows");
+  with("--optimizer muon,pre=odd", "pre: there is no 'odd'; known are none, rows, columns,");
+  with("--optimizer muon,contra=x", "contra: 'x' is not a number");
+  with("--optimizer muonh --weight_decay 0.1", "decay=hyperball replaces the decay");
+  with("--optimizer muonh --style modern", "starts at zero, and decay=hyperball keeps the length");
   with("--optimizer aurora --polar newton", "newton");
   with("--optimizer adamw --polar newton", "newton");
   with("--optimizer aurora --pp_iterations 1000", "--pp_iterations 1000: must be from 1 to 100");
@@ -254,7 +250,7 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--optimizer aurora --pp_iterations 0", "--pp_iterations 0");
   with("--optimizer aurora --pp_beta 0", "beta");
   with("--style rnn", "'rnn' is not a style; use gpt2 or modern");
-  with("--preset huge", "'huge' is not a preset; use nano, small or gpt2-124m");
+  with("--preset huge", "'huge' is not a preset; use nano, small, gpt2-124m or track3-nano");
   with("--colour red", "--colour");
   with("--n_layer two", "--n_layer");
   with("--device cuda", "this build has no CUDA backend; use the device cpu");

@@ -24,7 +24,7 @@ Tensor first_update(SpectralConfig config, const Shape& shape, DType dtype,
 }
 
 SpectralConfig aurora_where(Where where, Balance balance = Balance::leverage) {
-  SpectralConfig config = aurora();
+  SpectralConfig config = released_aurora();
   config.where = where;
   config.direction.balance = balance;
   return config;
@@ -96,7 +96,7 @@ TEST_CASE("spectral: `where` chooses what is balanced") {
 
 TEST_CASE("spectral: every neuron moves by the learning rate") {
   for (const Shape shape : {Shape{48, 12}, Shape{24, 24}, Shape{12, 48}}) {
-    SpectralConfig config = aurora();
+    SpectralConfig config = released_aurora();
     config.direction.polar = Polar::svd;
     config.direction.pp_iterations = 30;
     for (const double square :
@@ -109,7 +109,7 @@ TEST_CASE("spectral: blocks and neighbours are matrices of their own") {
   for (const DType dtype : floats) {
     const ParamList list = small_model(dtype);
     const ParamArena arena(list);
-    Spectral optimizer(arena, aurora());
+    Spectral optimizer(arena, released_aurora());
     const std::vector<Tensor> before = values(list);
     set_gradients(list, 1);
     optimizer.step(.5);
@@ -134,7 +134,7 @@ TEST_CASE("spectral: blocks and neighbours are matrices of their own") {
 }
 
 TEST_CASE("spectral: a momentum of zero moves nothing") {
-  for (const SpectralConfig& config : {muon(), aurora(), aurora_where(Where::nonsquare)}) {
+  for (const SpectralConfig& config : {muon(), released_aurora(), aurora_where(Where::nonsquare)}) {
     const ParamList list = small_model();
     const ParamArena arena(list);
     Spectral optimizer(arena, config);
@@ -178,14 +178,14 @@ TEST_CASE("spectral: measures its updates when asked") {
 TEST_CASE("spectral: bad settings") {
   const ParamArena arena(small_model());
   const auto broken = [&](auto change) {
-    SpectralConfig config = aurora();
+    SpectralConfig config = released_aurora();
     change(config);
     Spectral(arena, config);
   };
   CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.mu = 1; }),
                     "Aurora: mu is 1, but must lie between 0 and 1");
   CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.direction.pp_iterations = 0; }),
-                    "Aurora: pp_iterations is 0, but must be at least 1");
+                    "Aurora: pp_iterations is 0, but must lie from 1 to 100");
   CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.direction.pp_beta = 0; }),
                     "Aurora: pp_beta is 0, but must be a number above 0");
   CHECK_THROWS_WITH(
@@ -196,8 +196,8 @@ TEST_CASE("spectral: bad settings") {
                     "Muon: the learning rate is -1, but it must be a number of at least 0");
 
   const ParamArena vectors({parameter("block0.norm1", {384}, Role::vector, DType::f32)});
-  CHECK_THROWS_WITH(Spectral(vectors, aurora(), is_any),
+  CHECK_THROWS_WITH(Spectral(vectors, released_aurora(), is_any),
                     "Aurora: block0.norm1 is [384], but Aurora steps matrices only");
-  CHECK_THROWS_WITH(Spectral(vectors, aurora()),
+  CHECK_THROWS_WITH(Spectral(vectors, released_aurora()),
                     "Aurora: there is no hidden matrix among the parameters");
 }

@@ -1,0 +1,15 @@
+// The settings that a preset and an optimizer stand for.
+#pragma once
+
+#include <string>
+
+#include "demos/train_options.h"
+
+namespace borealis {
+
+// nano, small, gpt2-124m or track3-nano, with the companions of its optimizer. An empty style or
+// optimizer is the preset's own.
+TrainOptions preset_options(const std::string& preset, const std::string& style = "",
+                            const std::string& optimizer = "");
+
+}  // namespace borealis

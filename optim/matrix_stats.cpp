@@ -1,0 +1,89 @@
+#include "optim/matrix_stats.h"
+
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "engine/parallel.h"
+
+namespace borealis {
+
+namespace {
+
+// In f64 on the CPU, contiguous: [batch, rows, cols].
+Matrix in_double(const Matrix& X) {
+  const Matrix packed = X.like();
+  axpby(packed, 1, X, 0);
+  return packed.tensor().to(Device{}).to(DType::f64);
+}
+
+// From the eigenvalues σ² of a Gram matrix, in ascending order.
+double effective_rank(const Eigen::VectorXd& squares) {
+  const double largest = squares[squares.size() - 1];
+  const double noise =
+      static_cast<double>(squares.size()) * std::numeric_limits<double>::epsilon() * largest;
+  if (!(largest > 0)) return largest == 0 ? 0 : largest;
+  double total = 0, weighted = 0;  // Σσ and Σ σ log σ, with σ relative to the largest
+  for (const double square : squares) {
+    if (square <= noise) continue;
+    const double sigma = std::sqrt(square / largest);
+    total += sigma;
+    weighted += sigma * std::log(sigma);
+  }
+  return total * std::exp(-weighted / total);
+}
+
+}  // namespace
+
+Quartiles quartiles(std::vector<double> values) {
+  if (values.empty()) {
+    constexpr double none = std::numeric_limits<double>::quiet_NaN();
+    return {none, none, none, none, none};
+  }
+  std::sort(values.begin(), values.end());
+  const auto at = [&](double p) {
+    const double place = p * static_cast<double>(values.size() - 1);
+    const auto below = static_cast<size_t>(place);
+    const size_t above = std::min(below + 1, values.size() - 1);
+    return std::lerp(values[below], values[above], place - static_cast<double>(below));
+  };
+  return {values.front(), at(.25), at(.5), at(.75), values.back()};
+}
+
+double variation(const std::vector<double>& values) {
+  const double n = static_cast<double>(values.size());
+  double mean = 0, variance = 0;
+  for (const double v : values) mean += v / n;
+  // About the mean: mean square − squared mean would lose half the digits.
+  for (const double v : values) variance += (v - mean) * (v - mean) / n;
+  return variance == 0 ? 0 : std::sqrt(variance) / mean;
+}
+
+std::vector<double> row_norms(const Matrix& X) {
+  std::vector<double> norms = row_sum_squares(X).to_vector<double>();
+  for (double& r : norms) r = std::sqrt(r);
+  return norms;
+}
+
+std::vector<double> effective_ranks(const Matrix& X) {
+  const Matrix A = in_double(X.rows() < X.cols() ? X.t() : X);  // tall
+  const Matrix gram = Matrix::make(A.cols(), A.cols(), A.batch(), DType::f64, Device{});
+  gemm_symmetric(gram, A.t(), A);
+  std::vector<double> ranks(static_cast<size_t>(gram.batch().total()));
+  parallel_for(gram.batch().total(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Eigen::Map<const Eigen::MatrixXd> G(static_cast<const double*>(gram.at(i).raw()),
+                                                gram.rows(), gram.cols());
+      // On NaN the solver would return eigenvalues that look like numbers.
+      ranks[static_cast<size_t>(i)] =
+          G.allFinite() ? effective_rank(Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(
+                                             G, Eigen::EigenvaluesOnly)
+                                             .eigenvalues())
+                        : std::numeric_limits<double>::quiet_NaN();
+    }
+  });
+  return ranks;
+}
+
+}  // namespace borealis

@@ -1,0 +1,164 @@
+// The settings of a spectral optimizer as text, and what is refused.
+#include <limits>
+
+#include <doctest/doctest.h>
+
+#include "optim/spectral_methods.h"
+
+using namespace borealis;
+
+namespace {
+
+// Every setting that can be spelled out, as numbers.
+std::vector<double> numbers(const SpectralConfig& c) {
+  std::vector<double> all_of_them;
+  for_each_stage(
+      c, [&](const char*, auto field) { all_of_them.push_back(static_cast<double>(field)); });
+  return all_of_them;
+}
+
+// Every stage off.
+const std::string nothing = "sgd,momentum=none,nesterov=true";
+
+}  // namespace
+
+TEST_CASE("spectral settings: as text, and back") {
+  CHECK(stages(parse_spectral(nothing).config) == "");
+  for (const SpectralMethod& row : spectral_methods()) {
+    CAPTURE(row.key);
+    CAPTURE(stages(row.config));
+    check(row.config);
+    const SpectralConfig back = parse_spectral(nothing + ',' + stages(row.config)).config;
+    CHECK(numbers(back) == numbers(row.config));
+
+    const SpectralMethod same = parse_spectral(row.key);
+    CHECK(numbers(same.config) == numbers(row.config));
+    CHECK(same.config.name == row.config.name);
+    CHECK(same.lr == row.lr);
+  }
+  // Each setting alone, with a value that no row and no default has.
+  const std::string all_settings =
+      "momentum=sum,mu=0.875,nesterov=false,pre=rows_columns,pre_eps=0.125,polar=you5,"
+      "balance=published,where=nonsquare,pp_iterations=7,pp_beta=0.625,contra=0.375,"
+      "post=even_rows_moment,beta2=0.75,post_eps=0.25,restore=input,scale=spectral,alpha=1.5,"
+      "decay=cautious,weight_decay=0.0625,floor=0.5";
+  const SpectralConfig c = parse_spectral("muon, " + all_settings).config;
+  CHECK(stages(c) == all_settings);
+  const SpectralConfig expected{.momentum = Momentum::sum,
+                                .mu = 0.875,
+                                .nesterov = false,
+                                .pre = Pre::rows_columns,
+                                .pre_eps = 0.125,
+                                .direction = {.polar = Polar::you5,
+                                              .balance = Balance::published,
+                                              .pp_iterations = 7,
+                                              .pp_beta = 0.625},
+                                .where = Where::nonsquare,
+                                .contra = 0.375,
+                                .post = Post::even_rows_moment,
+                                .beta2 = 0.75,
+                                .post_eps = 0.25,
+                                .restore = Restore::input,
+                                .scale = Scale::spectral,
+                                .alpha = 1.5,
+                                .decay = Decay::cautious,
+                                .weight_decay = 0.0625,
+                                .floor = 0.5};
+  CHECK(numbers(c) == numbers(expected));
+  CHECK(parse_spectral("aurora").config.direction.pp_iterations == 2);  // the table is untouched
+}
+
+TEST_CASE("spectral settings: text that says nothing sensible") {
+  const auto says = [](const std::string& text, const std::string& message) {
+    CHECK_THROWS_WITH_AS(parse_spectral(text), message.c_str(), std::invalid_argument);
+  };
+  says("adam", "there is no optimizer 'adam'; train_gpt --list_optimizers shows all");
+  says("", "there is no optimizer ''; train_gpt --list_optimizers shows all");
+  says("muon,rows", "'rows' is not stage=value, as in pre=rows");
+  says("muon,,pre=rows", "'' is not stage=value, as in pre=rows");
+  says("muon,speed=2",
+       "there is no stage 'speed'; known are momentum, mu, nesterov, pre, pre_eps, polar, balance, "
+       "where, pp_iterations, pp_beta, contra, post, beta2, post_eps, restore, scale, alpha, "
+       "decay, weight_decay, floor");
+  says("muon,pre=row",
+       "pre: there is no 'row'; known are none, rows, columns, rows_columns, row_rms, standardize, "
+       "sign, second_moment, sinkhorn");
+  says("muon,decay=", "decay: there is no ''; known are decoupled, cautious, hyperball, uw_floor");
+  says("muon,nesterov=yes", "nesterov: 'yes' is neither true nor false");
+  says("muon,mu=fast", "mu: 'fast' is not a number");
+  says("muon,mu=0.9x", "mu: '0.9x' is not a number");
+  says("muon,mu=", "mu: '' is not a number");
+  says("muon,pp_iterations=2.5", "pp_iterations: '2.5' is not a whole number");
+  says("muon,mu=1", "Muon: mu is 1, but must lie between 0 and 1");
+}
+
+TEST_CASE("spectral settings: stages that contradict each other") {
+  const auto says = [](const std::string& text, const std::string& message) {
+    CHECK_THROWS_WITH_AS(parse_spectral(text), message.c_str(), std::invalid_argument);
+  };
+  says("aurora,polar=identity",
+       "Aurora: balance=leverage evens out the rows of a polar factor, but polar=identity is none; "
+       "use another polar or balance=none");
+  says("aurora_paper,polar=soft12",
+       "Aurora (paper): balance=paper evens out the rows of a polar factor, but polar=soft12 is "
+       "none; use another polar or balance=none");
+  says("aurora,polar=turbo4",
+       "Aurora: balance=leverage foresees the exact polar factor's rows, but polar=turbo4 has "
+       "others; use balance=published");
+  CHECK_NOTHROW(parse_spectral("aurora,polar=turbo4,balance=published"));
+  says("muon,decay=uw_floor",
+       "Muon: decay=uw_floor replaces the decay, but weight_decay is 0.025; set it to 0");
+  says("muon,decay=hyperball",
+       "Muon: decay=hyperball replaces the decay, but weight_decay is 0.025; set it to 0");
+  CHECK_NOTHROW(parse_spectral("muon,decay=uw_floor,weight_decay=0"));
+  says("muon,decay=hyperball,weight_decay=0",
+       "Muon: decay=hyperball sets the update's length itself, so scale=original and alpha=1 "
+       "would be lost; use scale=none and alpha=1");
+  says("muonh,alpha=5",
+       "MuonH: decay=hyperball sets the update's length itself, so scale=none and alpha=5 would be "
+       "lost; use scale=none and alpha=1");
+  says("sgd,contra=0.3",
+       "SGD: contra takes a part of X away from its polar factor, but polar=identity has none and "
+       "could end up with -X; use contra=0");
+  CHECK_NOTHROW(parse_spectral("muon,decay=hyperball,weight_decay=0,scale=none"));
+  says("normuon,scale=update_rms",
+       "NorMuon: scale=update_rms and restore=update both set the update's length; leave one of "
+       "them out");
+}
+
+TEST_CASE("spectral settings: numbers out of range") {
+  const auto says = [](auto change, const std::string& message) {
+    SpectralConfig c = muon();
+    change(c);
+    CHECK_THROWS_WITH_AS(check(c), message.c_str(), std::invalid_argument);
+  };
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  using C = SpectralConfig;
+  says([](C& c) { c.mu = 0; }, "Muon: mu is 0, but must lie between 0 and 1");
+  says([](C& c) { c.mu = nan; }, "Muon: mu is nan, but must lie between 0 and 1");
+  says([](C& c) { c.direction.pp_iterations = 101; },
+       "Muon: pp_iterations is 101, but must lie from 1 to 100");
+  says([](C& c) { c.direction.pp_beta = inf; },
+       "Muon: pp_beta is inf, but must be a number above 0");
+  says(
+      [](C& c) {
+        c.direction.balance = Balance::paper;
+        c.direction.pp_beta = 1;
+      },
+      "Muon: pp_beta is 1, but the paper's form takes 0 <= pp_beta < 1");
+  says([](C& c) { c.weight_decay = -1; },
+       "Muon: the weight decay is -1, but it must be a number of at least 0");
+  says([](C& c) { c.pre_eps = -1; }, "Muon: pre_eps is -1, but it must be a number of at least 0");
+  says([](C& c) { c.post_eps = nan; },
+       "Muon: post_eps is nan, but it must be a number of at least 0");
+  says([](C& c) { c.floor = inf; }, "Muon: floor is inf, but it must be a number of at least 0");
+  says([](C& c) { c.contra = 1; }, "Muon: contra is 1, but it must lie in [0, 1)");
+  says([](C& c) { c.beta2 = 1; }, "Muon: beta2 is 1, but it must lie in [0, 1)");
+  says([](C& c) { c.alpha = 0; }, "Muon: alpha is 0, but must be a number above 0");
+
+  SpectralConfig c = muon();  // the ends that are allowed
+  c.direction = {.balance = Balance::paper, .pp_beta = 0};
+  c.beta2 = c.contra = c.weight_decay = c.floor = c.post_eps = 0;
+  CHECK_NOTHROW(check(c));
+}
