@@ -1,5 +1,4 @@
 // One optimizer step by method. AdamW steps all parameters, a spectral method the hidden matrices.
-#include <algorithm>
 #include <functional>
 #include <memory>
 
@@ -16,9 +15,8 @@ Work spectral_work(const ParamArena& arena, const SpectralConfig& c) {
   double flops = 0;
   for (const ParamArena::Place& place : arena.places()) {
     if (!is_hidden_matrix(place.param)) continue;
-    const auto rows = static_cast<double>(place.block_rows()),
-               cols = static_cast<double>(place.cols());
-    flops += static_cast<double>(place.param.blocks) * spectral_flops(c, rows, cols);
+    flops += static_cast<double>(place.param.blocks) *
+             spectral_flops(c, place.block_rows(), place.cols());
   }
   return {.flops = flops};
 }

@@ -9,7 +9,7 @@ namespace borealis {
 
 namespace {
 
-const char* const format = "borealis-gpt-1";
+const char* const format = "borealis-gpt-2";
 const std::string optimizer_prefix = "optimizer/";
 
 // A byte is no text in JSON's eyes, so the vocabulary is kept as numbers.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Borealis beside PyTorch on this machine: one table of medians and ratios.
+"""Borealis beside PyTorch on this machine: one table of medians, and of the medians of each round's ratios.
 
     demos/compare_with_torch.py --yardstick torch_yardstick.py --python VENV/bin/python
 
@@ -122,18 +122,22 @@ def table(preset, figures, modes):
     torch, wall = m[mode], m["gflop"] / m["peak"] * 1e3
     torch_mib = min(m[k + " MiB"] for k in modes)
 
+    def ratio(a, b):
+        """Of the two in each round, since the machine's speed changes from round to round."""
+        return f"{statistics.median(x / y for x, y in zip(figures[a], figures[b])):.2f}"
+
     def row(what, ours, other, ratio):
         print(f"| {preset} | {what} | {ours} | {other} | {ratio} |")
 
-    row(f"AdamW, ms a step (PyTorch: {mode})", f"{m['adamw']:.1f}", f"{torch:.1f}", f"{m['adamw'] / torch:.2f}")
+    row(f"AdamW, ms a step (PyTorch: {mode})", f"{m['adamw']:.1f}", f"{torch:.1f}", ratio("adamw", mode))
     row(f"the same in multiples of the arithmetic wall, {wall:.1f} ms", f"{m['adamw'] / wall:.2f}",
         f"{torch / wall:.2f}", "")
-    row("Aurora, ms a step, beside PyTorch's AdamW", f"{m['aurora']:.1f}", f"{torch:.1f}", f"{m['aurora'] / torch:.2f}")
-    row("Aurora's step / AdamW's, both ours", f"{m['aurora']:.1f} / {m['adamw']:.1f}", "",
-        f"{m['aurora'] / m['adamw']:.2f}")
+    row("Aurora, ms a step, beside PyTorch's AdamW", f"{m['aurora']:.1f}", f"{torch:.1f}", ratio("aurora", mode))
+    row("Aurora's step / AdamW's, both ours", f"{m['aurora']:.1f} / {m['adamw']:.1f}", "", ratio("aurora", "adamw"))
     for polar in ("cans12", "polar_express8"):
-        aurora, muon = m[f"aurora_leverage2/{polar}"], m[f"muon/{polar}"]
-        row(f"Aurora's update / Muon's, both ours, {polar}, ms", f"{aurora:.1f} / {muon:.1f}", "", f"{aurora / muon:.2f}")
+        aurora, muon = f"aurora_leverage2/{polar}", f"muon/{polar}"
+        row(f"Aurora's update / Muon's, both ours, {polar}, ms", f"{m[aurora]:.1f} / {m[muon]:.1f}", "",
+            ratio(aurora, muon))
     row("products of the model, share of the FMA peak", f"{m['gemm']:.0f} %", "", "")
     for optimizer in ("adamw", "aurora"):
         mib = m[optimizer + " MiB"]

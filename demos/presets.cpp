@@ -34,7 +34,7 @@ void apply_preset(const std::string& preset, TrainOptions& o) {
 void apply_optimizer_defaults(TrainOptions& o) {
   if (!o.spectral()) return;
   const SpectralMethod method = parse_spectral(o.optimizer);
-  const SpectralConfig& c = method.config;
+  const SpectralConfig& c = o.stages = method.config;
   o.polar = name(c.direction.polar);
   o.balance = name(c.direction.balance);
   o.where = name(c.where);
@@ -49,9 +49,12 @@ void apply_optimizer_defaults(TrainOptions& o) {
   o.warmup_iters = 0;
 }
 
-// Embedding, head and vectors each at its own AdamW rate; no warm-up, constant, then linear to 0
-// over the last 70 %.
+// Embedding, head and vectors each at its own AdamW rate, without decay; no warm-up, constant, then
+// linear to 0 over the last 70 %.
 void apply_track3_rates(TrainOptions& o) {
+  if (o.model.style != Style::modern)
+    fail("train_gpt: --preset track3-nano is a model of the modern style; leave --style out");
+  if (!o.spectral()) o.learning_rate = 0.003, o.weight_decay = 0;
   o.schedule = Schedule::linear;
   o.warmup_iters = 0;
   o.min_lr = 0;

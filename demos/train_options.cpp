@@ -1,5 +1,6 @@
 #include "demos/train_options.h"
 
+#include <algorithm>
 #include <cmath>
 #include <iomanip>
 #include <iostream>
@@ -167,8 +168,9 @@ void add_run(CLI::App& app, Basis& basis, RunOptions& r) {
            std::cout << optimizer_table();
            std::exit(0);
          },
-         "print all optimizers with stages, state (numbers per weight), FLOPs of a 4n×n matrix "
-         "(in n³), source")
+         "print all optimizers: state (numbers per weight), flops (of a 4n×n matrix's update, in "
+         "n³), "
+         "stages, source")
       ->group("Run");
   app.add_flag("--anomaly", r.anomaly, "stop at the first op with a non-finite result (slow)")
       ->group("Run");
@@ -203,8 +205,30 @@ Options parse_train_options(int argc, char** argv) {
   follow("--vector_lr", o.vector_lr, o.learning_rate, before.vector_lr == lr);
   follow("--lr_decay_iters", o.lr_decay_iters, o.max_iters,
          before.lr_decay_iters == before.max_iters);
-  follow("--min_lr", o.min_lr, o.schedule == Schedule::cosine ? o.learning_rate / 10 : 0,
-         before.min_lr == lr / 10 || before.min_lr == 0);
+  const auto lowest = [](const TrainOptions& t) {
+    return t.schedule == Schedule::cosine ? t.learning_rate / 10 : 0;
+  };
+  follow("--min_lr", o.min_lr, lowest(o), before.min_lr == lowest(before));
+
+  if (basis.resume() && !basis.optimizer.empty() && basis.optimizer != before.optimizer)
+    fail("train_gpt: the run in ", basis.out_dir,
+         " goes on with the optimizer it was started with, ", before.optimizer,
+         "; leave --optimizer out, or start a new run");
+  // A flag of a stage that the optimizer does not have would be lost without a word.
+  const auto refuse = [&](std::initializer_list<const char*> flags, const std::string& why) {
+    for (const char* flag : flags)
+      if (app.count(flag)) fail("train_gpt: ", flag, " means nothing here, since ", why);
+  };
+  if (!o.spectral())
+    refuse({"--polar", "--balance", "--where", "--pp_iterations", "--pp_beta", "--momentum",
+            "--matrix_lr"},
+           "--optimizer adamw steps all parameters alike");
+  else if (o.stages.momentum == Momentum::none)
+    refuse({"--momentum"}, o.optimizer + " has none");
+  if (o.spectral() && o.balance == name(Balance::none))
+    refuse({"--where", "--pp_iterations", "--pp_beta"}, o.optimizer + " balances no rows");
+  if (o.balance == name(Balance::riemannian))
+    refuse({"--pp_iterations", "--pp_beta"}, "balance=riemannian has rounds of its own");
 
   const RunOptions& r = options.run;
   options.run.resume = basis.resume();
@@ -215,7 +239,7 @@ Options parse_train_options(int argc, char** argv) {
 }
 
 SpectralConfig spectral_config(const TrainOptions& o) {
-  SpectralConfig c = parse_spectral(o.optimizer).config;
+  SpectralConfig c = o.stages;
   c.direction.polar = parse<Polar>(o.polar);
   c.direction.balance = parse<Balance>(o.balance);
   c.where = parse<Where>(o.where);
@@ -241,10 +265,11 @@ std::string optimizer_table() {
   // State in numbers per weight and FLOPs in n³, both of a 4n×n matrix.
   row("optimizer", "state", "flops", "stages", "source");
   row("adamw", "2.000", "0", "steps every parameter", "Loshchilov & Hutter, 2019");
-  constexpr double n = 768;
+  constexpr int64_t n = 768;
   for (const SpectralMethod& m : spectral_methods())
     row(m.key, text(state_per_weight(m.config, 4 * n, n), 3),
-        text(spectral_flops(m.config, 4 * n, n) / (n * n * n), 0), stages(m.config), m.source);
+        text(spectral_flops(m.config, 4 * n, n) / static_cast<double>(n * n * n), 0),
+        stages(m.config), m.source);
   return table.str();
 }
 
@@ -270,7 +295,11 @@ void check(const TrainOptions& o) {
            may_be_zero ? "from 0 to 1e9" : "from 1 to 1e9");
     }
   });
-  if (o.spectral()) check(spectral_config(o));
+  if (!o.spectral()) return;
+  check(spectral_config(o));
+  const double shrink = o.matrix_lr * o.weight_decay;
+  need(shrink < 1, "matrix_lr times --weight_decay", shrink,
+       "below 1, or the decay turns weights round");
 }
 
 nlohmann::json to_json(const TrainOptions& o) {
@@ -282,6 +311,7 @@ nlohmann::json to_json(const TrainOptions& o) {
       j[key] = field;
   });
   j["vocab"] = o.model.vocab;
+  if (o.spectral()) j["stages"] = all_stages(spectral_config(o));
   return j;
 }
 
@@ -297,6 +327,8 @@ TrainOptions train_options_from_json(const nlohmann::json& j) {
       j.at(key).get_to(field);
   });
   j.at("vocab").get_to(o.model.vocab);
+  o.stages.name = o.optimizer;
+  if (o.spectral()) set_stages(o.stages, j.at("stages").get<std::string>());
   return o;
 }
 

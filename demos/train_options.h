@@ -22,7 +22,8 @@ struct TrainOptions {
   int64_t batch_size = 12;
 
   std::string optimizer = "adamw";  // or what parse_spectral takes: "muon", "aurora,where=wide"
-  // The stages most often changed: --optimizer's own unless given.
+  SpectralConfig stages;            // of that row, whatever later versions make of its name
+  // The stages most often changed: the row's unless given, and what counts.
   std::string polar = "polar_express6", where = "tall", balance = "leverage";
   int64_t pp_iterations = 2;
   double pp_beta = 0.5, momentum = 0.95;

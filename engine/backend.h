@@ -228,7 +228,7 @@ class Backend {
   virtual void gemm(const GemmArgs& args) = 0;
   // out[p, q, i] ← Σ_j x(i, j)²: contiguous [batch, rows].
   virtual void row_sum_squares(Span out, const MatrixView& x) = 0;
-  // y(i, j) ← d[p, q, i]·x(i, j); y and x have the same sizes.
+  // y(i, j) ← d[p, q, i]·x(i, j); y and x have the same sizes, and may be one.
   virtual void scale_rows(const MatrixView& y, const MatrixView& x, ConstSpan d) = 0;
   // y(i, j) ← alpha·x(i, j) + beta·y(i, j).
   virtual void matrix_affine(const MatrixView& y, const MatrixView& x, double alpha,
@@ -255,9 +255,10 @@ class Backend {
   virtual void adamw(Span w, Span m, Span v, ConstSpan g, const AdamWArgs& args) = 0;
   // m ← mu m + gain g;  x ← nesterov ? gain g + mu m : m.   (x, m, g: same flat order)
   virtual void momentum(Span x, Span m, ConstSpan g, double mu, double gain, bool nesterov) = 0;
-  // v ← beta v + (1−beta) g²;  x ← x/(√v + eps).   (x, v, g: same flat order; x and g may be one)
+  // v ← beta v + (1−beta) g²;  x ← x/(√v + eps), 0 where v = 0.   (x, v, g: same flat order; x and
+  // g may be one)
   virtual void second_moment(Span x, Span v, ConstSpan g, double beta, double eps) = 0;
-  // y ← sign(x): −1, 0 or 1; a NaN stays a NaN.
+  // y ← sign(x): −1, 0 or 1; a NaN stays a NaN. y and x may be one.
   virtual void sign(Span y, ConstSpan x) = 0;
 
  protected:

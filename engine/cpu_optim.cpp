@@ -48,7 +48,7 @@ void CpuBackend::momentum(Span x_span, Span m_span, ConstSpan g_span, double mu,
   });
 }
 
-// v ← beta v + (1−beta) g²;  x ← x/(√v + eps).
+// v ← beta v + (1−beta) g²;  x ← x/(√v + eps), 0 where v = 0.
 void CpuBackend::second_moment(Span x_span, Span v_span, ConstSpan g_span, double beta,
                                double eps) {
   visit(v_span.dtype, [&](auto zero) {
@@ -59,7 +59,7 @@ void CpuBackend::second_moment(Span x_span, Span v_span, ConstSpan g_span, doubl
     parallel_each(v_span.count, 6, [=, eps = static_cast<T>(eps)](int64_t i) {
       const T gi = g[i], vi = keep * v[i] + take * (gi * gi);
       v[i] = vi;
-      x[i] /= std::sqrt(vi) + eps;
+      x[i] = vi == T(0) ? T(0) : x[i] / (std::sqrt(vi) + eps);
     });
   });
 }

@@ -160,12 +160,17 @@ Tensor row_sum_squares(const Matrix& X) {
   return r;
 }
 
-Matrix scale_rows(const Tensor& d, const Matrix& X) {
+void scale_rows(const Matrix& Y, const Tensor& d, const Matrix& X) {
+  check_same("scale_rows", Y, X);
   if (d.numel() != X.batch().total() * X.rows())
     fail("scale_rows: d is ", d.shape(), ", but ", Described{X},
          " has as many rows as its sizes say");
-  const Matrix Y = X.like();
   backend(X.device()).scale_rows(Y.view(), X.view(), d);
+}
+
+Matrix scale_rows(const Tensor& d, const Matrix& X) {
+  const Matrix Y = X.like();
+  scale_rows(Y, d, X);
   return Y;
 }
 

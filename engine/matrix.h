@@ -67,10 +67,12 @@ void axpby(const Matrix& Y, double alpha, const Matrix& X, double beta);
 // [batch, rows]: the squared length of each row.
 Tensor row_sum_squares(const Matrix& X);
 
-// diag(d) X in fresh memory; d: [batch, rows].
+// Y ← diag(d) X; d: [batch, rows]. Y and X may be one.
+void scale_rows(const Matrix& Y, const Tensor& d, const Matrix& X);
+// The same in fresh memory.
 Matrix scale_rows(const Tensor& d, const Matrix& X);
 
-// Y ← factor·X with one factor per matrix; factor: [batch].
+// Y ← factor·X with one factor per matrix; factor: [batch]. Y and X may be one.
 void scale_each(const Matrix& Y, const Matrix& X, const Tensor& factor);
 
 }  // namespace borealis

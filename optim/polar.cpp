@@ -46,7 +46,7 @@ constexpr std::array<PolarStep, 8> polar_express8{
     safe(4.107059111542203, -2.9478499167379106, 0.5448431082926601),
     safe(3.9486908534822946, -2.908902115962949, 0.5518191394370137),
     safe(3.3184196573706015, -2.488488024314874, 0.51004894012372),
-    safe(2.300652019954817, -1.6689039845749493, 0.4188073119525673),
+    safe(2.300652019954817, -1.6689039845747493, 0.4188073119525673),
     safe(1.891301407787398, -1.2679958271945868, 0.37680408948524835),
     safe(1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
     {1.875, -1.25, 0.375}};
@@ -163,8 +163,7 @@ void even_columns(const Matrix& X) {
   const Matrix A = Matrix::make(X.cols(), X.cols(), X.batch(), X.dtype(), X.device());
   gemm_symmetric(A, X.t(), X);
   const Tensor sizes = unary(UnaryOp::sqrt, unary(UnaryOp::square, A.tensor()));
-  const Tensor s = inverse_norm(sum(sizes, {-1}), 1, 0, 0);
-  axpby(X, 1, scale_rows(s, X.t()).t(), 0);
+  scale_rows(X.t(), inverse_norm(sum(sizes, {-1}), 1, 0, 0), X.t());
 }
 
 }  // namespace

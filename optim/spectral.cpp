@@ -11,23 +11,6 @@ namespace borealis {
 
 namespace {
 
-// Square matrices have even rows already; so have the rows of wide and the columns of tall ones.
-bool is_balanced(const SpectralConfig& c, const ParamArena::Place& place) {
-  if (c.direction.balance == Balance::none) return false;
-  const bool tall = place.block_rows() > place.cols(), wide = place.block_rows() < place.cols();
-  switch (c.where) {
-    case Where::tall:
-      return tall;
-    case Where::nonsquare:
-      return tall || wide;
-    case Where::wide:
-      return wide;
-    case Where::up_gate:
-      return tall && place.param.neurons == Neurons::rows;
-  }
-  return false;
-}
-
 // f(values[index·size + k]) for k < size.
 template <class F>
 std::vector<double> slice_of(const std::vector<double>& values, size_t index, size_t size, F f) {
@@ -60,7 +43,7 @@ Spectral::Spectral(const ParamArena& arena, SpectralConfig config, const Takes& 
     if (p.var.shape().rank() != 2)
       fail(config_.name, ": ", p.name, " is ", p.var.shape(), ", but ", config_.name,
            " steps matrices only");
-    const bool balanced = is_balanced(config_, place);
+    const bool balanced = balances(config_, place.block_rows(), place.cols(), p.neurons);
     const auto joins = [&](const Batch& batch) {
       const ParamArena::Place& last = batch.places.back();
       return batch.balanced == balanced && last.first + last.numel() == place.first &&
@@ -94,8 +77,8 @@ Matrix Spectral::direction(const Batch& batch, const Matrix& X) const {
 }
 
 void Spectral::step(const LearningRates& lr) {
-  lr_ = lr.hidden_matrix;
-  check_rate(config_.name, lr_);
+  const double eta = lr.hidden_matrix;
+  check_rate(config_.name, eta);
   ++step_;
   for (Batch& batch : batches_) {
     ParamArena::finish_gradients(batch.places);
@@ -105,8 +88,11 @@ void Spectral::step(const LearningRates& lr) {
     if (config_.contra > 0) subtract_input(config_.contra, U, X);
     postcondition(config_, U, X, batch.post, step_);
     if (diagnosing_) measure(batch, X, U);
-    apply(config_, batch.w, U, lr_);
-    if (diagnosing_) batch.measured.update_squares = frobenius_squares(U);
+    apply(config_, batch.w, U, eta);
+    if (diagnosing_) {
+      batch.measured.update_squares = frobenius_squares(U);
+      batch.measured.lr = eta;
+    }
   }
 }
 
@@ -158,7 +144,7 @@ std::vector<Spectral::Report> Spectral::report() const {
         r.row_norm_cv = variation(slice_of(rows, i, m, [](double s) { return std::sqrt(s); }));
         r.polar_error = std::sqrt(errors[i] / static_cast<double>(std::min(m, n)));
         r.alignment = ratio(aligned[i], nuclear[i]);
-        r.update_to_weight = lr_ * scale * std::sqrt(ratio(updates[i], weights[i]));
+        r.update_to_weight = got.lr * scale * std::sqrt(ratio(updates[i], weights[i]));
         r.effective_rank = ranks[i];
         const size_t side = std::max(m, n);
         double mean = 0;

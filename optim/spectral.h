@@ -27,9 +27,9 @@ class Spectral final : public Optimizer {
     std::string name;        // NAME, or of block b its name in files, or NAME[b]
     double row_norm_cv = 0;  // standard deviation / mean of the lengths of U's rows; 0 for U = 0
     double polar_error = 0;  // ‖UᵀU − I‖_F/√d, on the short side d
-    double alignment = 0;    // ⟨X, U⟩/⟨X, polar(X)⟩: 1 for Muon with an exact polar factor
-    double update_to_weight = 0;  // ‖W' − decayed W‖_F/‖W‖_F; 0 for W = 0
-    double effective_rank = 0;    // of W, at most d (optim/matrix_stats.h)
+    double alignment = 0;  // ⟨X, U⟩/⟨X, polar(X)⟩: 1 for a polar factor, the most if ‖U‖₂ ≤ 1
+    double update_to_weight = 0;  // ‖lr·scale·U‖_F/‖W‖_F; 0 for W = 0
+    double effective_rank = 0;    // of W at the time of the report (optim/matrix_stats.h)
     // How far each neuron moves: ‖U_i‖² over its mean, along the longer side (rows, or the columns
     // of a wide U). For a polar factor these are leverage scores times m/n.
     std::vector<double> leverage = {};
@@ -50,6 +50,7 @@ class Spectral final : public Optimizer {
     struct Measured {
       Tensor row_squares = {}, leverage = {}, error_squares = {}, aligned = {}, nuclear = {},
              update_squares = {}, weight_squares = {};
+      double lr = 0;
     } measured = {};
   };
 
@@ -59,7 +60,6 @@ class Spectral final : public Optimizer {
   SpectralConfig config_;
   std::vector<Batch> batches_;
   int64_t step_ = 0;
-  double lr_ = 0;  // of the last step
   bool diagnosing_ = false;
 };
 

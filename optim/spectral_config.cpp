@@ -46,6 +46,11 @@ void check_together(const SpectralConfig& c) {
     fail(c.name,
          ": balance=leverage foresees the exact polar factor's rows, but polar=turbo4 has "
          "others; use balance=published");
+  const bool exact = o.polar == Polar::svd || o.polar == Polar::cans12 ||
+                     o.polar == Polar::polar_express8 || o.polar == Polar::simple_quintic12;
+  if (o.balance == Balance::riemannian && !exact)
+    fail(c.name, ": balance=riemannian needs orthonormal columns, which polar=", name(o.polar),
+         " leaves some way off; use cans12, polar_express8, simple_quintic12 or svd");
   if (c.contra > 0 && o.polar == Polar::identity)
     fail(c.name,
          ": contra takes a part of X away from its polar factor, but polar=identity has none "
@@ -63,6 +68,21 @@ void check_together(const SpectralConfig& c) {
 }
 
 }  // namespace
+
+bool balances(const SpectralConfig& c, int64_t m, int64_t n, Neurons neurons) {
+  if (c.direction.balance == Balance::none) return false;
+  switch (c.where) {
+    case Where::tall:
+      return m > n;
+    case Where::nonsquare:
+      return m != n;
+    case Where::wide:
+      return m < n;
+    case Where::up_gate:
+      return m > n && neurons == Neurons::rows;
+  }
+  return false;
+}
 
 void check(const SpectralConfig& c) {
   check_numbers(c);

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "autograd/parameter.h"
 #include "optim/aurora.h"
 
 namespace borealis {
@@ -61,7 +62,7 @@ enum class Decay {
   decoupled,  // W ← (1 − η·weight_decay) W
   cautious,   // the same, only where U_ij and W_ij have one sign
   hyperball,  // no decay: U is scaled to ‖W‖_F, and W brought back to its own length afterwards
-  uw_floor,   // no decay: U is made longer where it is shorter than floor·‖W‖_F
+  uw_floor,   // no decay: scale·U is made longer where it is shorter than floor·‖W‖_F
 };
 
 struct SpectralConfig {
@@ -114,6 +115,10 @@ void for_each_stage(Config& c, F&& f) {
   f("weight_decay", c.weight_decay);
   f("floor", c.floor);
 }
+
+// Whether the rows (of a wide matrix the columns) of this W [m, n] are balanced. Those of square
+// matrices are even already; so are the rows of wide and the columns of tall ones.
+bool balances(const SpectralConfig& c, int64_t m, int64_t n, Neurons neurons);
 
 // Fails in one sentence on numbers out of range and on stages that contradict each other.
 void check(const SpectralConfig& c);

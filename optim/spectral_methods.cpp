@@ -1,8 +1,8 @@
 #include "optim/spectral_methods.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
-#include <cmath>
 #include <type_traits>
 #include <vector>
 
@@ -20,8 +20,9 @@ constexpr AuroraOptions balanced(Polar polar, Balance balance, int K = 2, double
 }
 
 // One row, one optimizer. What a row does not name is SpectralConfig's default: EMA momentum of
-// 0.95 with look-ahead, scale √max(1, m/n), decoupled decay of 0.025. The learning rates (and where
-// a source names no decay, the decay) are ours, for the nano preset.
+// 0.95 with look-ahead, scale √max(1, m/n), decoupled decay of 0.025. The learning rates are ours,
+// for the nano preset, and so is that decay of Muon and its relatives (their code has 0 or leaves
+// it to the run).
 const std::array methods{
     SpectralMethod{"aurora",
                    {.name = "Aurora",
@@ -111,6 +112,7 @@ const std::array methods{
                    "zichongli5/NorMuon: a second moment for each row"},
     SpectralMethod{"normuon_paper",
                    {.name = "NorMuon (paper)",
+                    .nesterov = false,
                     .direction = plain(Polar::quintic5),
                     .post = Post::row_moment,
                     .scale = Scale::update_rms},
@@ -118,7 +120,7 @@ const std::array methods{
                    "arXiv 2510.05491: update_rms instead of restore"},
     SpectralMethod{"normuon_longer",
                    {.name = "NorMuon (longer side)",
-                    .direction = plain(Polar::quintic5),
+                    .direction = plain(Polar::simple_quintic12),
                     .post = Post::longer_moment,
                     .restore = Restore::update},
                    0.02,
@@ -178,7 +180,7 @@ const std::array methods{
         "soft_muon",
         {.name = "Soft-Muon", .direction = plain(Polar::soft12), .restore = Restore::polar},
         0.02,
-        "modded-nanogpt track 3 #20, unblended"},
+        "modded-nanogpt track 3 #20, unblended, Frobenius instead of Schatten-4 norm"},
     SpectralMethod{"adamuon",
                    {.name = "AdaMuon",
                     .pre = Pre::sign,
@@ -304,7 +306,8 @@ void from_text(Enum& field, const std::string&, const std::string& text) {
 
 void set_stage(SpectralConfig& c, const std::string& setting) {
   const size_t equals = setting.find('=');
-  if (equals == std::string::npos) fail("'", setting, "' is not stage=value, as in pre=rows");
+  if (equals == std::string::npos)
+    fail("optimizer: '", setting, "' is not stage=value, as in pre=rows");
   const std::string key = setting.substr(0, equals);
   bool found = false;
   std::string known;
@@ -314,7 +317,7 @@ void set_stage(SpectralConfig& c, const std::string& setting) {
     from_text(field, key, setting.substr(equals + 1));
     found = true;
   });
-  if (!found) fail("there is no stage '", key, "'; known are ", known);
+  if (!found) fail("optimizer: there is no stage '", key, "'; known are ", known);
 }
 
 std::vector<std::string> split(const std::string& text) {
@@ -340,10 +343,10 @@ SpectralMethod parse_spectral(const std::string& text) {
     if (key != row.key) continue;
     SpectralMethod method = row;
     for (size_t i = 1; i < parts.size(); ++i) set_stage(method.config, parts[i]);
-    check(method.config);
     return method;
   }
-  fail("there is no optimizer '", key, "'; train_gpt --list_optimizers shows all");
+  if (key == "adamw") fail("optimizer: adamw has no stages to change, as in '", text, "'");
+  fail("optimizer: there is no '", key, "'; train_gpt --list_optimizers shows all");
 }
 
 SpectralConfig muon() {
@@ -353,26 +356,47 @@ SpectralConfig aurora() {
   return parse_spectral("aurora").config;
 }
 
+std::string all_stages(const SpectralConfig& c) {
+  std::string text;
+  for_each_stage(c, [&](const std::string& key, const auto& field) {
+    text += (text.empty() ? "" : ",") + key + '=' + to_text(field);
+  });
+  return text;
+}
+
+void set_stages(SpectralConfig& c, const std::string& text) {
+  for (const std::string& setting : split(text)) set_stage(c, setting);
+}
+
 std::string stages(const SpectralConfig& c) {
-  SpectralConfig nothing{.momentum = Momentum::none,
-                         .direction = plain(Polar::identity),
-                         .scale = Scale::none,
-                         .weight_decay = 0};
+  const SpectralConfig nothing{.momentum = Momentum::none,
+                               .mu = 0,
+                               .nesterov = false,
+                               .direction = balanced(Polar::identity, Balance::none, 0, 0),
+                               .scale = Scale::none,
+                               .weight_decay = 0};
   std::vector<std::string> before;
   for_each_stage(nothing,
                  [&](const char*, const auto& field) { before.push_back(to_text(field)); });
+  const auto idle = [&](const std::string& key) {
+    const bool of_momentum = key == "mu" || key == "nesterov";
+    const bool of_balance = key == "where" || key == "pp_iterations" || key == "pp_beta";
+    return (of_momentum && c.momentum == Momentum::none) ||
+           (of_balance && c.direction.balance == Balance::none);
+  };
   std::string text;
   size_t i = 0;
   for_each_stage(c, [&](const std::string& key, const auto& field) {
     const std::string value = to_text(field);
-    if (value != before[i++]) text += (text.empty() ? "" : ",") + key + '=' + value;
+    if (value != before[i++] && !idle(key)) text += (text.empty() ? "" : ",") + key + '=' + value;
   });
   return text;
 }
 
 // --- costs -----------------------------------------------------------------------------------
 
-double state_per_weight(const SpectralConfig& c, double m, double n) {
+double state_per_weight(const SpectralConfig& c, int64_t rows, int64_t cols) {
+  const auto m = static_cast<double>(rows), n = static_cast<double>(cols);
   double state = c.momentum == Momentum::none ? 0 : 1;
   if (c.pre == Pre::second_moment) state += 1;
   if (c.post == Post::element_moment) state += 1;
@@ -382,15 +406,12 @@ double state_per_weight(const SpectralConfig& c, double m, double n) {
   return state;
 }
 
-double spectral_flops(const SpectralConfig& c, double m, double n) {
+double spectral_flops(const SpectralConfig& c, int64_t rows, int64_t cols) {
+  const auto m = static_cast<double>(rows), n = static_cast<double>(cols);
   const AuroraOptions& o = c.direction;
-  const bool tall = m > n, wide = m < n;
-  const bool balances = o.balance != Balance::none &&
-                        ((tall && c.where != Where::wide) ||
-                         (wide && (c.where == Where::wide || c.where == Where::nonsquare)));
   const double contra = c.contra > 0 ? 22 * m * n : 0;  // eleven products with a vector
   const double polar = polar_flops(o.polar, m, n);
-  if (!balances) return polar + contra;
+  if (!balances(c, rows, cols, rows > cols ? Neurons::rows : Neurons::cols)) return polar + contra;
   const double small = std::min(m, n), gram = m * n * small;
   const double rounds = o.pp_iterations - 1;
   switch (o.balance) {

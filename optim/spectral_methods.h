@@ -3,7 +3,6 @@
 
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "optim/spectral_config.h"
 
@@ -19,21 +18,25 @@ struct SpectralMethod {
 std::span<const SpectralMethod> spectral_methods();
 
 // "KEY" or "KEY,stage=value,…" with the names of optim/spectral_config.h, as in
-// "muon,pre=rows,decay=uw_floor": a row with some stages changed. Fails in one sentence on a key, a
-// stage or a value that does not exist, and on stages that contradict each other.
+// "muon,pre=rows,decay=cautious": a row with some stages changed. Fails in one sentence on a key, a
+// stage or a value that does not exist; whether the stages go together is check()'s to say.
 SpectralMethod parse_spectral(const std::string& text);
 
 // Rows by name.
 SpectralConfig muon();
 SpectralConfig aurora();
 
-// "momentum=ema …": the settings of a row that differ from doing nothing.
+// "momentum=ema,mu=0.95,…": what a row does, and nothing that it does not.
 std::string stages(const SpectralConfig& c);
 
+// Every setting, which is what a checkpoint keeps; and back.
+std::string all_stages(const SpectralConfig& c);
+void set_stages(SpectralConfig& c, const std::string& text);
+
 // Numbers kept for each weight of an m×n matrix.
-double state_per_weight(const SpectralConfig& c, double m, double n);
+double state_per_weight(const SpectralConfig& c, int64_t m, int64_t n);
 
 // FLOPs of the matrix products of an update of one m×n matrix, as they are run here.
-double spectral_flops(const SpectralConfig& c, double m, double n);
+double spectral_flops(const SpectralConfig& c, int64_t m, int64_t n);
 
 }  // namespace borealis

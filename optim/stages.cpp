@@ -9,11 +9,6 @@ namespace borealis {
 
 namespace {
 
-// X ← diag(d) X, or X diag(d) for X.t().
-void scale_rows_of(const Matrix& X, const Tensor& d) {
-  backend(X.device()).scale_rows(X.view(), X.view(), d);
-}
-
 // Every row to length `length`: d_i = length/√(‖X_i‖² + eps). Zero rows stay zero.
 Tensor row_factors(const Matrix& X, double length, double eps) {
   const Tensor squares = row_sum_squares(X);
@@ -67,16 +62,16 @@ void precondition(const SpectralConfig& c, const Tensor& x, const Tensor& G, con
     case Pre::none:
       return;
     case Pre::rows:
-      return scale_rows_of(X, row_factors(X, 1, c.pre_eps));
+      return scale_rows(X, row_factors(X, 1, c.pre_eps), X);
     case Pre::columns:
-      return scale_rows_of(X.t(), row_factors(X.t(), 1, c.pre_eps));
+      return scale_rows(X.t(), row_factors(X.t(), 1, c.pre_eps), X.t());
     case Pre::rows_columns: {
       const Tensor columns = row_factors(X.t(), 1, c.pre_eps);
-      scale_rows_of(X, row_factors(X, 1, c.pre_eps));
-      return scale_rows_of(X.t(), columns);
+      scale_rows(X, row_factors(X, 1, c.pre_eps), X);
+      return scale_rows(X.t(), columns, X.t());
     }
     case Pre::row_rms:
-      return scale_rows_of(X, row_factors(X, std::sqrt(n), c.pre_eps));
+      return scale_rows(X, row_factors(X, std::sqrt(n), c.pre_eps), X);
     case Pre::standardize: {
       const Tensor mean({x.numel() / X.cols()}, x.dtype(), x.device()), rstd = mean.like();
       // The eps only keeps a constant row from dividing by zero.
@@ -91,8 +86,8 @@ void precondition(const SpectralConfig& c, const Tensor& x, const Tensor& G, con
       return backend(x.device()).second_moment(x, V, G, c.beta2, c.pre_eps);
     case Pre::sinkhorn:
       for (int pass = 0; pass < 5; ++pass) {
-        scale_rows_of(X, row_factors(X, std::sqrt(n), 0));
-        scale_rows_of(X.t(), row_factors(X.t(), std::sqrt(m), 0));
+        scale_rows(X, row_factors(X, std::sqrt(n), 0), X);
+        scale_rows(X.t(), row_factors(X.t(), std::sqrt(m), 0), X.t());
       }
       return;
   }
@@ -143,7 +138,7 @@ namespace {
 void divide_by_row_moment(const SpectralConfig& c, const Matrix& Y, const Tensor& v) {
   const Tensor squares = row_sum_squares(Y);
   axpby(v, (1 - c.beta2) / static_cast<double>(Y.cols()), squares.reshape(v.shape()), c.beta2);
-  scale_rows_of(Y, inverse_norm(v, 1, c.post_eps, 0));
+  scale_rows(Y, inverse_norm(v, 1, c.post_eps, 0), Y);
 }
 
 void post(const SpectralConfig& c, const Tensor& u, const Tensor& V, int64_t step) {
@@ -155,14 +150,14 @@ void post(const SpectralConfig& c, const Tensor& u, const Tensor& V, int64_t ste
       return;
     case Post::even_rows:
       if (U.rows() > U.cols())
-        scale_rows_of(U, inverse_norm(row_sum_squares(U), 1 / even, c.post_eps / even, 0));
+        scale_rows(U, inverse_norm(row_sum_squares(U), 1 / even, c.post_eps / even, 0), U);
       return;
     case Post::even_rows_moment:
       if (U.rows() > U.cols()) {
         // v/(1 − β₂ᵗ) is the mean: early updates are not too long.
         axpby(V, 1 - c.beta2, row_sum_squares(U).reshape(V.shape()), c.beta2);
         const double mean = 1 / std::sqrt(1 - std::pow(c.beta2, static_cast<double>(step)));
-        scale_rows_of(U, inverse_norm(V, mean / even, c.post_eps / even, 0));
+        scale_rows(U, inverse_norm(V, mean / even, c.post_eps / even, 0), U);
       }
       return;
     case Post::row_moment:
@@ -172,8 +167,8 @@ void post(const SpectralConfig& c, const Tensor& u, const Tensor& V, int64_t ste
     case Post::element_moment:
       return backend(u.device()).second_moment(u, V, u, c.beta2, c.post_eps);
     case Post::columns_rows:
-      scale_rows_of(U.t(), row_factors(U.t(), 1, 0));
-      return scale_rows_of(U, row_factors(U, 1, 0));
+      scale_rows(U.t(), row_factors(U.t(), 1, 0), U.t());
+      return scale_rows(U, row_factors(U, 1, 0), U);
   }
 }
 

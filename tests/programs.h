@@ -59,4 +59,11 @@ inline std::string read(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// A text whose bytes depend on each other a little.
+inline std::string some_text() {
+  std::string text;
+  for (int i = 0; i < 400; ++i) text += "line " + std::to_string(i * i % 97) + " of many lines\n";
+  return text;
+}
+
 }  // namespace borealis

@@ -71,12 +71,6 @@ void check_picture(const Census& census, int lines) {
   CHECK(lines == 0);
 }
 
-std::string some_text() {
-  std::string text;
-  for (int i = 0; i < 400; ++i) text += "line " + std::to_string(i * i % 97) + " of many lines\n";
-  return text;
-}
-
 }  // namespace
 
 TEST_CASE("diagnosis: a unit is silent where its pre-activation is never positive") {

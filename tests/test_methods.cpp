@@ -458,9 +458,10 @@ TEST_CASE("methods: the state is as large as the table says") {
       int64_t numbers = 0;
       const OptimizerState state = Spectral(one.arena, row.config).state();
       for (const auto& [key, tensor] : state.tensors) numbers += tensor.numel();
-      const auto m = static_cast<double>(shape[0]), n = static_cast<double>(shape[1]);
       CHECK(static_cast<double>(numbers) ==
-            doctest::Approx(m * n * state_per_weight(row.config, m, n)).epsilon(1e-9));
+            doctest::Approx(static_cast<double>(shape.numel()) *
+                            state_per_weight(row.config, shape[0], shape[1]))
+                .epsilon(1e-9));
     }
   });
 }

@@ -17,13 +17,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A text whose bytes depend on each other a little.
-std::string some_text() {
-  std::string text;
-  for (int i = 0; i < 400; ++i) text += "line " + std::to_string(i * i % 97) + " of many lines\n";
-  return text;
-}
-
 const std::string tiny_model =
     " --n_layer 1 --n_head 2 --n_embd 16 --block_size 8 --batch_size 4 --eval_interval 5 "
     "--eval_iters 2"
@@ -193,6 +186,12 @@ TEST_CASE("train_gpt: every optimizer of the list trains and resumes, and the tr
     CHECK(o.says("4/4"));
   }
   CHECK(rows >= 30);
+  const Outcome other =
+      run("train_gpt --data " + (f / "text") + tiny_model +
+          " --init_from resume --optimizer muon --max_iters 6 --out_dir " + (f / "aurora"));
+  CHECK(other.status == 1);
+  CHECK(
+      other.says("goes on with the optimizer it was started with, aurora; leave --optimizer out"));
 
   const Outcome track = run("train_gpt --preset track3-nano --data " + (f / "text") + tiny_model +
                             " --max_iters 3 --out_dir " + (f / "track"));
@@ -231,10 +230,11 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--block_size 100000", "too few");
   with("--learning_rate nan", "--learning_rate nan: must be a number that is not negative");
   with("--learning_rate -1", "--learning_rate -1: must be a number that is not negative");
-  with("--matrix_lr inf", "--matrix_lr inf: must be a number that is not negative");
+  with("--optimizer muon --matrix_lr inf",
+       "--matrix_lr inf: must be a number that is not negative");
   with("--beta1 1", "--beta1 1: must be in [0, 1)");
   with("--dropout 1", "dropout = 1 must be in [0, 1)");
-  with("--optimizer moun", "there is no optimizer 'moun'; train_gpt --list_optimizers shows all");
+  with("--optimizer moun", "optimizer: there is no 'moun'; train_gpt --list_optimizers shows all");
   with("--optimizer muon,warp=9",
        "there is no stage 'warp'; known are momentum, mu, nesterov, pre,");
   with("--optimizer muon,pre", "'pre' is not stage=value, as in pre=rows");
@@ -243,7 +243,12 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--optimizer muonh --weight_decay 0.1", "decay=hyperball replaces the decay");
   with("--optimizer muonh --style modern", "starts at zero, and decay=hyperball keeps the length");
   with("--optimizer aurora --polar newton", "newton");
-  with("--optimizer adamw --polar newton", "newton");
+  with("--optimizer adamw --polar newton", "--polar means nothing here, since --optimizer adamw");
+  with("--optimizer muon --where wide", "--where means nothing here, since muon balances no rows");
+  with("--optimizer sron --momentum 0.9", "--momentum means nothing here, since sron has none");
+  with("--optimizer aurora_riemannian --pp_beta 1", "balance=riemannian has rounds of its own");
+  with("--optimizer sgd --weight_decay 0.4", "must be below 1, or the decay turns weights round");
+  with("--preset track3-nano --style gpt2", "a model of the modern style; leave --style out");
   with("--optimizer aurora --pp_iterations 1000", "--pp_iterations 1000: must be from 1 to 100");
   with("--optimizer aurora --where somewhere", "somewhere");
   with("--optimizer aurora --balance never", "never");
