@@ -1,5 +1,8 @@
 #include "demos/presets.h"
 
+#include <iomanip>
+#include <sstream>
+
 #include "engine/error.h"
 #include "optim/spectral_methods.h"
 
@@ -81,6 +84,29 @@ TrainOptions preset_options(const std::string& preset, const std::string& style,
   o.min_lr = o.schedule == Schedule::cosine ? o.learning_rate / 10 : 0;
   if (track3) apply_track3_rates(o);
   return o;
+}
+
+std::string optimizer_table() {
+  std::ostringstream table;
+  const auto row = [&](const char* key, const std::string& state, const std::string& flops,
+                       const std::string& stages, const std::string& source) {
+    table << std::left << std::setw(23) << key << std::setw(7) << state << std::setw(7) << flops
+          << stages << "  [" << source << "]\n";
+  };
+  const auto text = [](double value, int digits) {
+    std::ostringstream out;
+    out << std::fixed << std::setprecision(digits) << value;
+    return out.str();
+  };
+  // State in numbers per weight and FLOPs in n³, both of a 4n×n matrix.
+  row("optimizer", "state", "flops", "stages", "source");
+  row("adamw", "2.000", "0", "steps every parameter", "Loshchilov & Hutter, 2019");
+  constexpr int64_t n = 768;
+  for (const SpectralMethod& m : spectral_methods())
+    row(m.key, text(state_per_weight(m.config, 4 * n, n), 3),
+        text(spectral_flops(m.config, 4 * n, n) / static_cast<double>(n * n * n), 0),
+        stages(m.config), m.source);
+  return table.str();
 }
 
 }  // namespace borealis

@@ -1,4 +1,4 @@
-// The settings that a preset and an optimizer stand for.
+// The settings that a preset and an optimizer stand for, and the list of optimizers.
 #pragma once
 
 #include <string>
@@ -11,5 +11,8 @@ namespace borealis {
 // optimizer is the preset's own.
 TrainOptions preset_options(const std::string& preset, const std::string& style = "",
                             const std::string& optimizer = "");
+
+// A table of all optimizers: their stages, costs and sources.
+std::string optimizer_table();
 
 }  // namespace borealis

@@ -66,9 +66,6 @@ struct Options {
 // there.
 Options parse_train_options(int argc, char** argv);
 
-// A table of all optimizers: their stages, costs and sources.
-std::string optimizer_table();
-
 // The spectral optimizer of these options, complete.
 SpectralConfig spectral_config(const TrainOptions& o);
 
