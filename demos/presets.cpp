@@ -89,9 +89,10 @@ TrainOptions preset_options(const std::string& preset, const std::string& style,
 std::string optimizer_table() {
   std::ostringstream table;
   const auto row = [&](const char* key, const std::string& state, const std::string& flops,
-                       const std::string& stages, const std::string& source) {
+                       const std::string& rate, const std::string& stages,
+                       const std::string& source) {
     table << std::left << std::setw(23) << key << std::setw(7) << state << std::setw(7) << flops
-          << stages << "  [" << source << "]\n";
+          << std::setw(7) << rate << stages << "  [" << source << "]\n";
   };
   const auto text = [](double value, int digits) {
     std::ostringstream out;
@@ -99,12 +100,12 @@ std::string optimizer_table() {
     return out.str();
   };
   // State in numbers per weight and FLOPs in n³, both of a 4n×n matrix.
-  row("optimizer", "state", "flops", "stages", "source");
-  row("adamw", "2.000", "0", "steps every parameter", "Loshchilov & Hutter, 2019");
+  row("optimizer", "state", "flops", "rate", "stages", "source");
+  row("adamw", "2.000", "0", "0.001", "steps every parameter", "Loshchilov & Hutter, 2019");
   constexpr int64_t n = 768;
   for (const SpectralMethod& m : spectral_methods())
     row(m.key, text(state_per_weight(m.config, 4 * n, n), 3),
-        text(spectral_flops(m.config, 4 * n, n) / static_cast<double>(n * n * n), 0),
+        text(spectral_flops(m.config, 4 * n, n) / static_cast<double>(n * n * n), 0), text(m.lr, 3),
         stages(m.config), m.source);
   return table.str();
 }

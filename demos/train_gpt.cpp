@@ -87,7 +87,7 @@ int run(int argc, char** argv) {
   const Checkpoint saved = o.run.resume ? read_checkpoint(checkpoint_path) : Checkpoint{};
   check(t);
   if (o.run.resume && saved.step >= t.max_iters)
-    fail(checkpoint_path, ": all ", t.max_iters, " steps are done; give a larger --max_iters");
+    fail(checkpoint_path, ": all ", saved.step, " steps are done; give a larger --max_iters");
   const Device device = parse_device(o.run.device);
   backend(device);  // says at once if this build has no such device
   set_threads(o.run.threads);
@@ -124,7 +124,7 @@ int run(int argc, char** argv) {
     write_checkpoint(checkpoint_path, {t, step, corpus.vocabulary.bytes(), corpus.fingerprint,
                                        to_file(model.parameters()), optimizers.state()});
   };
-  std::signal(SIGINT, [](int) { interrupted = 1; });
+  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { interrupted = 1; });
   const Anomaly watch(o.run.anomaly);
   const Stopwatch total;
   ProgressLine progress(saved.step);
@@ -184,7 +184,6 @@ int run(int argc, char** argv) {
     if (evaluate) save(step);
   }
   progress.finish();
-  std::signal(SIGINT, SIG_DFL);
   if (step < t.max_iters) {
     save(step);
     write_run_file(o.run, source, total.seconds());
@@ -204,6 +203,7 @@ int run(int argc, char** argv) {
              {"val_loss", val_loss},
              {"train_loss", train_loss},
              {"seconds", total.seconds()}});
+  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, SIG_DFL);  // all is saved
   std::printf("val loss %.4f over the whole validation split, after %s\n", val_loss,
               duration(total.seconds()).c_str());
   std::printf("--- sample ---\n");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <iostream>
 #include <type_traits>
 
@@ -101,8 +102,11 @@ struct Basis {
 
 // Of a fresh run: the preset's, and its optimizer's. Of a resumed one: those it was started with.
 TrainOptions defaults(const Basis& b) {
-  return b.resume() ? read_checkpoint(b.out_dir + "/ckpt.safetensors").options
-                    : preset_options(b.preset, b.style, b.optimizer);
+  if (!b.resume()) return preset_options(b.preset, b.style, b.optimizer);
+  const std::string path = b.out_dir + "/ckpt.safetensors";
+  if (!std::filesystem::exists(path))
+    fail("train_gpt: there is no ", path, " to go on from; start without --init_from resume");
+  return read_checkpoint(path).options;
 }
 
 void parse(CLI::App& app, int argc, char** argv) {
@@ -167,8 +171,7 @@ void add_run(CLI::App& app, Basis& basis, RunOptions& r) {
            std::exit(0);
          },
          "print all optimizers: state (numbers per weight), flops (of a 4n×n matrix's update, in "
-         "n³), "
-         "stages, source")
+         "n³), rate (the default --matrix_lr), stages, source")
       ->group("Run");
   app.add_flag("--anomaly", r.anomaly, "stop at the first op with a non-finite result (slow)")
       ->group("Run");
@@ -208,6 +211,10 @@ Options parse_train_options(int argc, char** argv) {
   };
   follow("--min_lr", o.min_lr, lowest(o), before.min_lr == lowest(before));
 
+  if (basis.resume() && app.count("--preset"))
+    fail("train_gpt: the run in ", basis.out_dir,
+         " goes on with the settings it was started with; "
+         "leave --preset out, or start a new run");
   if (basis.resume() && !basis.optimizer.empty() && basis.optimizer != before.optimizer)
     fail("train_gpt: the run in ", basis.out_dir,
          " goes on with the optimizer it was started with, ", before.optimizer,
@@ -217,6 +224,7 @@ Options parse_train_options(int argc, char** argv) {
     for (const char* flag : flags)
       if (app.count(flag)) fail("train_gpt: ", flag, " means nothing here, since ", why);
   };
+  if (o.model.tied) refuse({"--head_lr"}, "the head is the embedding (see --embed_lr)");
   if (!o.spectral())
     refuse({"--polar", "--balance", "--where", "--pp_iterations", "--pp_beta", "--momentum",
             "--matrix_lr"},
@@ -249,8 +257,8 @@ SpectralConfig spectral_config(const TrainOptions& o) {
 }
 
 void check(const TrainOptions& o) {
-  need(o.pp_iterations <= 100, "pp_iterations", static_cast<double>(o.pp_iterations),
-       "from 1 to 100");
+  need(o.pp_iterations >= 1 && o.pp_iterations <= 100, "pp_iterations",
+       static_cast<double>(o.pp_iterations), "from 1 to 100");
   parse<Polar>(o.polar);
   parse<Balance>(o.balance);
   parse<Where>(o.where);

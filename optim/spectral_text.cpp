@@ -1,5 +1,6 @@
 // The settings of spectral optimizers as text, and back: the words of flags, lists and checkpoints.
 #include <charconv>
+#include <set>
 #include <type_traits>
 #include <vector>
 
@@ -74,7 +75,13 @@ SpectralMethod parse_spectral(const std::string& text) {
   for (const SpectralMethod& row : spectral_methods()) {
     if (key != row.key) continue;
     SpectralMethod method = row;
-    for (size_t i = 1; i < parts.size(); ++i) set_stage(method.config, parts[i]);
+    std::set<std::string> stages_set;
+    for (size_t i = 1; i < parts.size(); ++i) {
+      set_stage(method.config, parts[i]);
+      const std::string stage = parts[i].substr(0, parts[i].find('='));
+      if (!stages_set.insert(stage).second)
+        fail("optimizer: ", stage, " is set twice in '", text, "'");
+    }
     return method;
   }
   if (key == "adamw") fail("optimizer: adamw has no stages to change, as in '", text, "'");

@@ -192,6 +192,11 @@ TEST_CASE("train_gpt: every optimizer of the list trains and resumes, and the tr
   CHECK(other.status == 1);
   CHECK(
       other.says("goes on with the optimizer it was started with, aurora; leave --optimizer out"));
+  const Outcome preset =
+      run("train_gpt --data " + (f / "text") +
+          " --init_from resume --preset small --max_iters 6 --out_dir " + (f / "aurora"));
+  CHECK(preset.status == 1);
+  CHECK(preset.says("goes on with the settings it was started with; leave --preset out"));
 
   const Outcome track = run("train_gpt --preset track3-nano --data " + (f / "text") + tiny_model +
                             " --max_iters 3 --out_dir " + (f / "track"));
@@ -262,7 +267,8 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--device tpu", "'tpu' is not a device");
   with("--threads -1", "--threads -1: must be from 0 to 1024");
   with("--log_interval 0", "--log_interval 0: must be at least 1");
-  with("--init_from resume", "ckpt.safetensors");
+  with("--init_from resume", "ckpt.safetensors to go on from; start without --init_from resume");
+  with("--head_lr 0.1", "--head_lr means nothing here, since the head is the embedding");
   refuses("train_gpt" + data + tiny_model + " --out_dir " + (f / "file") + "/below",
           "cannot be made", out);
   refuses("train_gpt" + data + tiny_model + " --out_dir /proc/nowhere", "cannot be", out);
