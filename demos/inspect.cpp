@@ -7,9 +7,8 @@
 #include <limits>
 #include <sstream>
 
-#include <CLI/CLI.hpp>
-
 #include "demos/draw.h"
+#include "demos/flags.h"
 #include "engine/math.h"
 #include "engine/safetensors.h"
 #include "optim/matrix_stats.h"
@@ -240,13 +239,7 @@ int main(int argc, char** argv) try {
   app.add_option("--max_side,--max-side", o.max_side,
                  "effective rank where the shorter side is at most this (2048 takes 2 s)")
       ->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& e) {
-    fail("inspect: ", e.what(), "; --help lists the flags");
-  }
+  parse_flags(app, argc, argv);
   for (const double t : o.thresholds)
     if (!(t > 0) || !std::isfinite(t))
       fail("inspect: --threshold ", t, ": must be a number above 0");

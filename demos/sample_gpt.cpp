@@ -1,9 +1,8 @@
 // Prints text from a checkpoint of train_gpt, byte by byte.
 #include <cstdio>
 
-#include <CLI/CLI.hpp>
-
 #include "demos/checkpoint.h"
+#include "demos/flags.h"
 #include "demos/sampling.h"
 #include "engine/backend.h"
 #include "engine/parallel.h"
@@ -29,13 +28,7 @@ int main(int argc, char** argv) try {
   app.add_option("--threads", threads, "0: one per core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    return app.exit(help);
-  } catch (const CLI::ParseError& e) {
-    fail("sample_gpt: ", e.what(), "; --help lists the flags");
-  }
+  parse_flags(app, argc, argv);
   check(o);
   set_threads(threads);
   const Device where = parse_device(device);

@@ -6,10 +6,10 @@
 #include <iostream>
 #include <type_traits>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "demos/checkpoint.h"
+#include "demos/flags.h"
 #include "demos/presets.h"
 #include "engine/error.h"
 #include "optim/spectral_methods.h"
@@ -109,18 +109,8 @@ TrainOptions defaults(const Basis& b) {
   return read_checkpoint(path).options;
 }
 
-void parse(CLI::App& app, int argc, char** argv) {
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    std::exit(app.exit(help));
-  } catch (const CLI::ParseError& e) {
-    fail("train_gpt: ", e.what(), "; --help lists the flags");
-  }
-}
-
 Basis read_basis(int argc, char** argv) {
-  CLI::App first;
+  CLI::App first{"", "train_gpt"};
   first.set_help_flag();
   first.allow_extras();
   first.option_defaults()->take_last();
@@ -130,7 +120,7 @@ Basis read_basis(int argc, char** argv) {
   first.add_option("--optimizer", basis.optimizer);
   first.add_option(both("init_from"), basis.init_from);
   first.add_option(both("out_dir"), basis.out_dir);
-  parse(first, argc, argv);
+  parse_flags(first, argc, argv);
   return basis;
 }
 
@@ -194,7 +184,7 @@ Options parse_train_options(int argc, char** argv) {
   app.option_defaults()->take_last();  // of a flag given twice, so that scripts can be overruled
   add_run(app, basis, options.run);
   add_settings(app, o);
-  parse(app, argc, argv);
+  parse_flags(app, argc, argv);
 
   // Settings that follow another one unless they were given, or stood apart from it before.
   const auto follow = [&](const char* flag, auto& field, auto value, bool followed_before) {

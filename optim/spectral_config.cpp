@@ -35,7 +35,7 @@ void check_numbers(const SpectralConfig& c) {
 }
 
 // Settings of which one would make another meaningless.
-void check_together(const SpectralConfig& c) {
+void check_combinations(const SpectralConfig& c) {
   const AuroraOptions& o = c.direction;
   const bool no_factor = o.polar == Polar::identity || o.polar == Polar::soft12;
   if (o.balance != Balance::none && no_factor)
@@ -86,7 +86,7 @@ bool balances(const SpectralConfig& c, int64_t m, int64_t n, Neurons neurons) {
 
 void check(const SpectralConfig& c) {
   check_numbers(c);
-  check_together(c);
+  check_combinations(c);
 }
 
 }  // namespace borealis

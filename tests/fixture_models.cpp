@@ -97,14 +97,10 @@ std::unique_ptr<Optimizer> make_optimizer(const json& info, const ParamArena& ar
   SpectralConfig config = parse_spectral(kind).config;
   AuroraOptions& direction = config.direction;
   const auto set = [&](const char* key, auto& field) {
-    if (info.contains(key)) info.at(key).get_to(field);
+    if constexpr (std::is_arithmetic_v<std::remove_reference_t<decltype(field)>>)
+      if (info.contains(key)) info.at(key).get_to(field);
   };
-  set("mu", config.mu);
-  set("nesterov", config.nesterov);
-  set("weight_decay", config.weight_decay);
-  set("beta2", config.beta2);
-  set("pp_iterations", direction.pp_iterations);
-  set("pp_beta", direction.pp_beta);
+  for_each_stage(config, set);  // the numbers; of the words, files tell polar, where and balance
   set("row_norm_eps", direction.row_norm_eps);
   set("row_sq_eps", direction.row_sq_eps);
   if (info.contains("polar")) direction.polar = parse<Polar>(info.at("polar").get<std::string>());
