@@ -1,5 +1,5 @@
 // Matrix products on the CPU: the cut of the output into tiles. The product of one tile is the
-// provider's (engine/gemm_onednn.cpp or engine/gemm_eigen.cpp).
+// provider's (engine/gemm_libxsmm.cpp or engine/gemm_eigen.cpp).
 #include "engine/cpu_backend.h"
 #include "engine/gemm.h"
 #include "engine/parallel.h"
@@ -23,25 +23,25 @@ struct Cut {
   int64_t rows, cols;      // tiles along m and n
 };
 
-// How the [m, n] outputs of a batch of products are cut. Both providers pack a strip of op(a) and
-// one of op(b) per tile, so big, nearly square tiles are fastest (from about 200 x 200 on there is
-// nothing to gain); their inner kernels are 48 numbers wide; and they lose a fifth below 96
-// columns. k is never cut: every number of c is summed in one go, whatever the tiles.
+// How the [m, n] outputs of a batch of products are cut. Eigen packs a strip of op(a) and one of
+// op(b) per tile, and libxsmm copies a transposed b, so big, nearly square tiles are fastest (from
+// about 200 x 200 on there is nothing to gain). k is never cut here: every number of c is summed in
+// one go, whatever the tiles.
 Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch) {
   constexpr double flops_per_piece = 6e6;  // ~25 us: a fork and join (~3 us) stays small
   const double flops = 2.0 * static_cast<double>(batch * m * n) * static_cast<double>(k);
   const double wanted =
       std::min(8.0, flops / flops_per_piece);  // pieces: busy, and even, to 4 threads
 
-  int64_t tile_m = even_edge(m, 384, 8), tile_n = even_edge(n, 384, 48);
+  int64_t tile_m = even_edge(m, 384, 32), tile_n = even_edge(n, 384, 64);
   const auto pieces = [&] {
     return static_cast<double>(batch * ((m + tile_m - 1) / tile_m) * ((n + tile_n - 1) / tile_n));
   };
   while (pieces() < wanted) {
     if (tile_n > tile_m && tile_n >= 192) {
-      tile_n = round_up(tile_n / 2, 48);
+      tile_n = round_up(tile_n / 2, 64);
     } else if (tile_m > 32) {
-      tile_m = round_up((tile_m + 1) / 2, 8);
+      tile_m = round_up((tile_m + 1) / 2, 32);
     } else {
       break;
     }
