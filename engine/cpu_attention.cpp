@@ -92,16 +92,25 @@ class Head {
   }
 };
 
-// Blocks [Tk, query_block] for the running threads, from the pool: `count` of them for each thread.
+// Blocks [Tk, query_block], one after the other.
+template <class T>
+struct Blocks {
+  T* data;
+  int64_t keys;
+
+  Rows<T> block(int number) const { return {data + number * keys * query_block, query_block}; }
+};
+
+// `count` blocks for each worker of parallel_for, from the pool.
 template <class T>
 class Scratch {
  public:
   Scratch(int count, const AttentionArgs& args)
       : memory_({threads(), count, args.tk, query_block}, dtype_of<T>()) {}
 
-  Rows<T> block(int number) const {
-    const int64_t index = omp_get_thread_num() * memory_.size(1) + number;
-    return {memory_.template data<T>() + index * memory_.size(2) * query_block, query_block};
+  Blocks<T> of(int worker) const {
+    const int64_t keys = memory_.size(2), each = memory_.size(1) * keys * query_block;
+    return {memory_.template data<T>() + worker * each, keys};
   }
 
  private:
@@ -137,7 +146,7 @@ struct Block {
 // y_i = Σ_j D_ij v_j for a block of queries, with D = dropout(P), P_ij = exp(S_ij − lse_i),
 // S = scale Q Kᵀ.
 template <class T>
-void attend(const Block<T>& block, Rows<T> y, T* lse, const Scratch<T>& scratch,
+void attend(const Block<T>& block, Rows<T> y, T* lse, const Blocks<T>& scratch,
             const AttentionArgs& args) {
   const Head<T>& head = block.head;
   const Rows<T> S = scratch.block(0), mask = scratch.block(1);
@@ -180,7 +189,7 @@ void attend(const Block<T>& block, Rows<T> y, T* lse, const Scratch<T>& scratch,
 // In: S[j, i] = S_ij and dS[j, i] = dD_ij. Out: S[j, i] = D_ij and dS[j, i] = P_ij (dP_ij −
 // delta_i), with P = exp(S − lse), dP = mask dD, delta_i = Σ_j dP_ij P_ij = dy_i · y_i.
 template <class T>
-void scores_grad(const Block<T>& block, const T* lse, const T* delta, const Scratch<T>& scratch,
+void scores_grad(const Block<T>& block, const T* lse, const T* delta, const Blocks<T>& scratch,
                  bool drops) {
   const Rows<T> S = scratch.block(0), dS = scratch.block(1), mask = scratch.block(2);
   block.hide(S, -std::numeric_limits<T>::infinity());
@@ -208,7 +217,7 @@ void scores_grad(const Block<T>& block, const T* lse, const T* delta, const Scra
 // last block first, since it sees every key that any sees, and so applies the betas of dK and dV.
 template <class T>
 void attend_grad(const Head<T>& head, const AttentionGrads& grads, Rows<const T> y,
-                 Rows<const T> dy, const T* lse, const Scratch<T>& scratch,
+                 Rows<const T> dy, const T* lse, const Blocks<T>& scratch,
                  const AttentionArgs& args) {
   const Rows<T> dq = head.queries(static_cast<T*>(grads.dq));
   const Rows<T> dk = head.keys(static_cast<T*>(grads.dk));
@@ -259,12 +268,13 @@ void CpuBackend::attention(void* y, Span lse, const AttentionArgs& args) {
   visit(args.dtype, [&](auto zero) {
     using T = decltype(zero);
     const Scratch<T> scratch(args.dropout.p > 0 ? 3 : 1, args);
-    const auto run = [&](int64_t begin, int64_t end) {
+    const auto run = [&](int64_t begin, int64_t end, int worker) {
       for (int64_t index = begin; index < end; ++index) {
         const Head<T> head(args, index / blocks);
         const int64_t first = index % blocks * query_block;
         const Block<T> block{head, first, std::min(query_block, args.tq - first)};
-        attend(block, head.outputs(static_cast<T*>(y)), head.per_query(lse.as<T>()), scratch, args);
+        attend(block, head.outputs(static_cast<T*>(y)), head.per_query(lse.as<T>()),
+               scratch.of(worker), args);
       }
     };
     parallel_for(args.batch * args.heads * blocks, grain_for(block_work(args)), run);
@@ -276,12 +286,12 @@ void CpuBackend::attention_grad(const AttentionGrads& grads, const void* y, cons
   visit(args.dtype, [&](auto zero) {
     using T = decltype(zero);
     const Scratch<T> scratch(args.dropout.p > 0 ? 4 : 2, args);
-    const auto run = [&](int64_t begin, int64_t end) {
+    const auto run = [&](int64_t begin, int64_t end, int worker) {
       for (int64_t index = begin; index < end; ++index) {
         const Head<T> head(args, index);
         attend_grad(head, grads, head.outputs(static_cast<const T*>(y)),
-                    head.outputs(static_cast<const T*>(dy)), head.per_query(lse.as<T>()), scratch,
-                    args);
+                    head.outputs(static_cast<const T*>(dy)), head.per_query(lse.as<T>()),
+                    scratch.of(worker), args);
       }
     };
     parallel_for(args.batch * args.heads, grain_for(2 * blocks_of(args) * block_work(args)), run);

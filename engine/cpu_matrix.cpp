@@ -270,8 +270,8 @@ void CpuBackend::solve_lower(const MatrixView& x, const MatrixView& l) {
     using T = decltype(zero);
     const Tensor scratch({threads(), x.cols, solve_rows}, x.dtype);
     parallel_for(x.batch.total() * bands, grain_for(solve_rows * x.cols * x.cols / 16),
-                 [&](int64_t begin, int64_t end) {
-                   T* const Z = scratch.data<T>() + omp_get_thread_num() * x.cols * solve_rows;
+                 [&](int64_t begin, int64_t end, int worker) {
+                   T* const Z = scratch.data<T>() + worker * x.cols * solve_rows;
                    for (int64_t index = begin; index < end; ++index)
                      solve_band(x, l, index / bands, index % bands * solve_rows, Z);
                  });

@@ -1,10 +1,23 @@
 #include "engine/parallel.h"
 
+#include <algorithm>
 #include <vector>
 
 #include <sched.h>
 
 namespace borealis {
+
+void PieceError::keep(int64_t piece) {
+#pragma omp critical(borealis_piece_error)
+  if (!error_ || piece < piece_) {
+    error_ = std::current_exception();
+    piece_ = piece;
+  }
+}
+
+void PieceError::rethrow() const {
+  if (error_) std::rethrow_exception(error_);
+}
 
 namespace {
 

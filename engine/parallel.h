@@ -1,30 +1,65 @@
 // The only place where threads are started.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
+#include <exception>
+#include <type_traits>
 
 #include <omp.h>
 
+#include "engine/error.h"
+
 namespace borealis {
+
+// The exception of the first piece that threw, carried out of a parallel region.
+class PieceError {
+ public:
+  void keep(int64_t piece);  // the exception being handled
+  void rethrow() const;      // if there is one
+
+ private:
+  std::exception_ptr error_;
+  int64_t piece_ = 0;
+};
 
 // Runs f(begin, end) for the pieces [0, grain), [grain, 2 grain), … of [0, n).
 //
 // The cut depends on n and grain alone, and callers derive grain from shapes alone; which thread
 // runs a piece changes nothing. A piece's result must not depend on other pieces: then 1, 2 or 8
 // threads give the same bytes. Each thread takes one run of neighbouring pieces, so that the rows
-// it wrote in one kernel are in its cache for the next. f must not throw, and must not call
-// parallel_for (it would run serially, which is harmless).
+// it wrote in one kernel are in its cache for the next.
+//
+// f may also be f(begin, end, worker): two pieces that run at once have different workers, all
+// below threads(), so each worker can have a scratch of its own.
+//
+// What f throws reaches the caller: if several pieces throw, the exception of the first in order.
+// Called from inside any parallel region, its own or the caller's, it runs serially.
+//
+// A child of fork() must not come here once its parent has: the threads stay with the parent, and
+// the child would wait for them for ever. Fork first, or start a new program (exec).
 template <class F>
 void parallel_for(int64_t n, int64_t grain, F&& f) {
+  if (grain < 1) fail("parallel_for: a piece of ", grain, " items never gets through ", n);
   if (n <= 0) return;
-  const int64_t pieces = (n + grain - 1) / grain;
-  if (pieces == 1) {
-    f(int64_t{0}, n);
-    return;
+  const auto run = [&](int64_t begin, int worker) {
+    const int64_t end = n - begin > grain ? begin + grain : n;
+    if constexpr (std::is_invocable_v<F&, int64_t, int64_t, int>)
+      f(begin, end, worker);
+    else
+      f(begin, end);
+  };
+  const int64_t pieces = (n - 1) / grain + 1;
+  if (pieces == 1) return run(0, 0);
+  PieceError error;
+#pragma omp parallel for schedule(static) if (!omp_in_parallel())
+  for (int64_t i = 0; i < pieces; ++i) {
+    try {
+      run(i * grain, omp_get_thread_num());
+    } catch (...) {
+      error.keep(i);
+    }
   }
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < pieces; ++i) f(i * grain, std::min(n, (i + 1) * grain));
+  error.rethrow();
 }
 
 // Threads that parallel_for may use; 0 asks for one per core. When they are as many as the cores
