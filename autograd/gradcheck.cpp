@@ -27,7 +27,7 @@ GradcheckResult gradcheck(const std::function<Var(const std::vector<Var>&)>& f,
 
   std::vector<Var> leaves;
   for (const Tensor& x : inputs) {
-    if (x.dtype() != DType::f64)
+    if (x.made("gradcheck").dtype() != DType::f64)
       fail("gradcheck: the inputs must be f64, got ", x.dtype(), x.shape());
     leaves.push_back(Var::leaf(x.clone()));
   }

@@ -21,16 +21,23 @@ RotaryTable rotary_table(int64_t length, int64_t dim, DType dtype, Device device
 
 // y₁ = x₁ cos + x₂ sin,  y₂ = x₂ cos − x₁ sin.   dx: the same with the angle reversed.
 Var rotary(const Var& x, int64_t heads, const RotaryTable& table, int64_t offset) {
-  const Shape& s = x.shape();
+  const Shape& s = x.value("rotary").shape();
   if (s.rank() < 2 || heads < 1 || s[-1] % heads)
     fail("rotary: ", s, " does not split into ", heads, " heads");
   const int64_t dim = s[-1] / heads, T = s[-2];
   check_together("rotary", x.value(), table.cos);
-  if (table.cos.size(1) * 2 != dim || offset < 0 || offset + T > table.cos.size(0))
-    fail("rotary: the table ", table.cos.shape(), " does not serve positions ", offset, " … ",
-         offset + T, " of ", s, " with ", heads, " heads");
-  RotaryArgs args{
-      .outer = s.numel() / (T * s[-1]), .t = T, .heads = heads, .dim = dim, .offset = offset};
+  check_together("rotary", x.value(), table.sin);
+  const Shape& served = table.cos.shape();
+  const Range positions{offset, T};
+  if (served.rank() != 2 || !(table.sin.shape() == served) || served[1] * 2 != dim ||
+      !positions.inside(served[0]))
+    fail("rotary: the table ", served, " does not serve positions ", positions, " of ", s, " with ",
+         heads, " heads");
+  RotaryArgs args{.outer = around(s, s.rank() - 2, s.rank() - 1).outer,
+                  .t = T,
+                  .heads = heads,
+                  .dim = dim,
+                  .offset = offset};
   const Tensor y = x.value().like();
   backend(y.device()).rotary(y, x.value(), table.cos, table.sin, args, 0);
   args.inverse = true;
@@ -43,7 +50,8 @@ Var rotary(const Var& x, int64_t heads, const RotaryTable& table, int64_t offset
 namespace {
 
 void check_heads(const Shape& shape, int64_t C, int64_t heads, const AttentionOptions& o) {
-  if (heads < 1 || C % heads) fail("attention: ", shape, " does not split into ", heads, " heads");
+  if (heads < 1 || C < 1 || C % heads)
+    fail("attention: ", shape, " does not split into ", heads, " heads");
   if (!(o.dropout >= 0 && o.dropout < 1))
     fail("attention: dropout must be in [0, 1), got ", o.dropout);
   if (o.dropout > 0 && !o.rng) fail("attention: dropout needs a random number generator");
@@ -93,7 +101,7 @@ void* element(const Tensor& t, int64_t first) {
 // P = softmax(scale q kᵀ) over the visible keys,  y = P v, head by head.
 // dv = Pᵀ dy,  dP = dy vᵀ,  dS = P ∘ (dP − ⟨dP, P⟩),  dq = scale dS k,  dk = scale dSᵀ q.
 Var causal_attention(const Var& qkv, int64_t heads, const AttentionOptions& options) {
-  const Shape& s = qkv.shape();
+  const Shape& s = qkv.value("attention").shape();
   if (s.rank() != 3 || s[2] % 3) fail("attention: packed qkv must be [B, T, 3C], got ", s);
   const int64_t C = s[2] / 3;
   check_heads(s, C, heads, options);
@@ -120,11 +128,12 @@ Var causal_attention(const Var& qkv, int64_t heads, const AttentionOptions& opti
 
 Var causal_attention(const Var& q, const Var& k, const Var& v, int64_t heads,
                      const AttentionOptions& options) {
-  const Shape &sq = q.shape(), &sk = k.shape();
-  if (sq.rank() != 3 || sk.rank() != 3 || !(sk == v.shape()) || sq[0] != sk[0] || sq[2] != sk[2] ||
+  const Shape &sq = q.value("attention").shape(), &sk = k.value("attention").shape(),
+              &sv = v.value("attention").shape();
+  if (sq.rank() != 3 || sk.rank() != 3 || !(sk == sv) || sq[0] != sk[0] || sq[2] != sk[2] ||
       sq[1] > sk[1])
     fail("attention: q must be [B, Tq, C] and k, v [B, Tk, C] with Tq ≤ Tk, got ", sq, ", ", sk,
-         ", ", v.shape());
+         ", ", sv);
   check_together("attention", q.value(), k.value());
   check_together("attention", q.value(), v.value());
   const int64_t C = sq[2];

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "autograd/ops.h"
 #include "engine/math.h"
 
@@ -5,27 +7,33 @@ namespace borealis {
 
 namespace {
 
-void check_ids(const char* op, const char* what, const Tensor& ids, int64_t limit,
-               int64_t ignored) {
+// A checked copy of the ids: what happens to the caller's own before backward() cannot lead a
+// kernel outside its table.
+Tensor checked_ids(const char* op, const char* what, const Tensor& given, int64_t limit,
+                   int64_t ignored) {
+  const Tensor ids = given.clone();
   if (ids.dtype() != DType::i32)
     fail(op, ": ", what, " must be i32, got ", ids.dtype(), ids.shape());
   const int64_t bad = backend(ids.device()).first_bad_id(ids, limit, ignored);
   if (bad >= 0)
     fail(op, ": ", what, " ", ids.shape(), ": ", ids.reshape({ids.numel()}).rows(bad, 1).item(),
          " at place ", bad, " is outside 0 … ", limit - 1);
+  return ids;
 }
 
 }  // namespace
 
 // y[i] = table[ids[i]].   dtable[ids[i]] += dy[i].
-Var embedding(const Var& table, const Tensor& ids) {
-  if (table.shape().rank() != 2) fail("embedding: the table must be [V, C], got ", table.shape());
-  if (!(ids.device() == table.device()))
-    fail("embedding: the ids are on ", ids.device(), " but the table is on ", table.device());
-  if (ids.shape().rank() >= Shape::max_rank)
-    fail("embedding: ids ", ids.shape(), " have too many axes");
+Var embedding(const Var& table, const Tensor& given) {
+  if (table.value("embedding").shape().rank() != 2)
+    fail("embedding: the table must be [V, C], got ", table.shape());
+  if (!(given.made("embedding").device() == table.device()))
+    fail("embedding: the ids are on ", given.device(), " but the table is on ", table.device());
+  if (given.shape().rank() >= Shape::max_rank)
+    fail("embedding: ids ", given.shape(), " have too many axes");
   const int64_t V = table.shape()[0], C = table.shape()[1];
-  check_ids("embedding", "the ids", ids, V, 0);
+  constexpr int64_t none = std::numeric_limits<int64_t>::min();  // no i32: every id counts
+  const Tensor ids = checked_ids("embedding", "the ids", given, V, none);
 
   std::vector<int64_t> sizes(ids.shape().sizes().begin(), ids.shape().sizes().end());
   sizes.push_back(C);
@@ -38,17 +46,17 @@ Var embedding(const Var& table, const Tensor& ids) {
 }
 
 // loss = mean over counted rows of lse(z) − z[target].   dz = (softmax(z) − onehot)·dloss/count.
-Var cross_entropy(const Var& logits, const Tensor& targets, int64_t ignore_index) {
-  const Shape& s = logits.shape();
+Var cross_entropy(const Var& logits, const Tensor& given, int64_t ignore_index) {
+  const Shape& s = logits.value("cross_entropy").shape();
   if (s.rank() < 1 || s[-1] < 1) fail("cross_entropy: the logits must be […, V], got ", s);
   const int64_t V = s[-1], rows = s.numel() / V;
-  if (targets.numel() != rows)
-    fail("cross_entropy: the logits are ", s, " but the targets are ", targets.shape(),
+  if (given.made("cross_entropy").numel() != rows)
+    fail("cross_entropy: the logits are ", s, " but the targets are ", given.shape(),
          ": there must be one target for each row of logits");
-  if (!(targets.device() == logits.device()))
-    fail("cross_entropy: the targets are on ", targets.device(), " but the logits are on ",
+  if (!(given.device() == logits.device()))
+    fail("cross_entropy: the targets are on ", given.device(), " but the logits are on ",
          logits.device());
-  check_ids("cross_entropy", "the targets", targets, V, ignore_index);
+  const Tensor targets = checked_ids("cross_entropy", "the targets", given, V, ignore_index);
 
   const Tensor Z = logits.value();
   const Tensor loss({}, Z.dtype(), Z.device()), lse({rows}, Z.dtype(), Z.device()),

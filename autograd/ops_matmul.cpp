@@ -6,7 +6,7 @@ namespace borealis {
 
 // y = a b.   da = dy bᵀ,  db = aᵀ dy.
 Var matmul(const Var& a, const Var& b) {
-  check_together("matmul", a.value(), b.value());
+  check_together("matmul", a.value("matmul"), b.value("matmul"));
   const int rank = a.shape().rank();
   if ((rank != 2 && rank != 3) || b.shape().rank() != rank ||
       (rank == 3 && a.shape()[0] != b.shape()[0]))
@@ -33,7 +33,7 @@ Var matmul(const Var& a, const Var& b) {
 
 // y = x wᵀ + bias.   dx = dy w,  dw = dyᵀ x,  dbias = column sums of dy.
 Var linear(const Var& x, const Var& w, const Var& bias) {
-  check_together("linear", x.value(), w.value());
+  check_together("linear", x.value("linear"), w.value("linear"));
   if (w.shape().rank() != 2 || x.shape().rank() < 1 || x.shape()[-1] != w.shape()[1])
     fail("linear: x is ", x.shape(), " but w is ", w.shape(),
          " ([out, in]): the last size of x must equal in");
@@ -44,7 +44,7 @@ Var linear(const Var& x, const Var& w, const Var& bias) {
       fail("linear: bias is ", bias.shape(), " but w is ", w.shape(),
            " ([out, in]): bias must be [out]");
   }
-  const int64_t rows = in ? x.shape().numel() / in : 0;
+  const int64_t rows = around(x.shape(), x.shape().rank() - 1, x.shape().rank() - 1).outer;
   Shape y_shape = x.shape();
   y_shape.set(-1, out);
 

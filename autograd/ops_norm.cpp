@@ -10,7 +10,7 @@ namespace {
 // dgain = Σ_rows dy x̂,  dbias = Σ_rows dy.
 Var norm_op(const char* name, const Var& x, const Var& gain, const Var& bias, double eps,
             bool center) {
-  if (x.shape().rank() < 1 || x.shape()[-1] < 1)
+  if (x.value(name).shape().rank() < 1 || x.shape()[-1] < 1)
     fail(name, ": ", x.shape(), " has no last axis to normalise");
   if (!(eps >= 0)) fail(name, ": eps must not be negative, got ", eps);
   const int64_t cols = x.shape()[-1];

@@ -7,7 +7,7 @@ namespace {
 
 // y = op(a, b) under broadcasting.   da = ∂op/∂a · dy, summed down to a's shape; db likewise.
 Var binary_op(const char* name, BinaryOp op, const Var& a, const Var& b) {
-  const Tensor A = a.value(), B = b.value();
+  const Tensor A = a.value(name), B = b.value(name);
   return record(name, binary(name, op, A, B), {a, b}, [name, op, A, B](Backward& bw) {
     const Broadcast walk = broadcast(name, A.shape(), B.shape());
     Backend& on = backend(A.device());
@@ -29,7 +29,7 @@ Var binary_op(const char* name, BinaryOp op, const Var& a, const Var& b) {
 // y = op(x).   dx = op'(x) dy.
 template <class Op>
 Var unary_op(const char* name, UnaryOp op, const Var& x, double param = 0) {
-  const Tensor X = x.value(), Y = unary(op, X, param);
+  const Tensor X = x.value(name), Y = unary(op, X, param);
   return record(name, Y, {x}, [op, param, saved = Op::from_output ? Y : X](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
     unary_grad(op, g, saved, bw.dy(), param, beta);
@@ -38,7 +38,7 @@ Var unary_op(const char* name, UnaryOp op, const Var& x, double param = 0) {
 
 // y = alpha x + shift.   dx = alpha dy.
 Var affine_op(const char* name, const Var& x, double alpha, double shift) {
-  return record(name, affine(x.value(), alpha, shift), {x}, [alpha](Backward& bw) {
+  return record(name, affine(x.value(name), alpha, shift), {x}, [alpha](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
     axpby(g, alpha, bw.dy(), beta);
   });
@@ -48,7 +48,7 @@ Var affine_op(const char* name, const Var& x, double alpha, double shift) {
 
 // y = a + b.   da = db = dy: handed on by handle where the shapes agree.
 Var operator+(const Var& a, const Var& b) {
-  const Shape sa = a.shape(), sb = b.shape();
+  const Shape sa = a.value("add").shape(), sb = b.value("add").shape();
   return record("add", binary("add", BinaryOp::add, a.value(), b.value()), {a, b},
                 [sa, sb](Backward& bw) {
                   if (bw.needs(0)) bw.add(0, sum_to(bw.dy(), sa));
@@ -127,9 +127,10 @@ Var soft_cap(const Var& x, double c) {
 // y = mask x / (1 − p).   dx = mask dy / (1 − p): the mask is drawn again, not stored.
 Var dropout(const Var& x, double p, Rng& rng) {
   if (!(p >= 0 && p < 1)) fail("dropout: p must be in [0, 1), got ", p);
+  const Tensor X = x.value("dropout");
   if (p == 0) return x;
   const DropoutArgs args{p, rng.next_stream()};
-  const Tensor X = x.value(), Y = X.like();
+  const Tensor Y = X.like();
   backend(X.device()).dropout(Y, X, args, 0);
   return record("dropout", Y, {x}, [args](Backward& bw) {
     const auto [g, beta] = bw.slot(0);

@@ -8,7 +8,7 @@ namespace {
 // y = scale Σ x over the axes.   dx = scale dy, repeated along them.
 Var sum_op(const char* name, const Var& x, const std::vector<int>& axes, bool keepdim,
            double scale) {
-  const Tensor X = x.value();
+  const Tensor X = x.value(name);
   const Shape kept = without(X.shape(), axes, true);
   const Tensor y = sum(X, axes, scale).reshape(without(X.shape(), axes, keepdim));
   const Shape shape = X.shape();
@@ -47,14 +47,14 @@ std::vector<int> axis_last(int rank, int axis) {
 
 // Runs f on x with `axis` swapped to the end, and swaps it back.
 template <class F>
-Var along_last(const Var& x, int axis, F f) {
-  const int a = x.shape().index(axis), last = x.shape().rank() - 1;
+Var along_last(const char* name, const Var& x, int axis, F f) {
+  const int a = x.value(name).shape().index(axis), last = x.shape().rank() - 1;
   return a == last ? f(x) : transpose(f(transpose(x, a, last)), a, last);
 }
 
 RowsArgs rows_of(const Tensor& x) {
-  const int64_t cols = x.shape()[-1];
-  return {.rows = cols ? x.numel() / cols : 0, .cols = cols};
+  const int last = x.shape().rank() - 1;
+  return {.rows = around(x.shape(), last, last).outer, .cols = x.shape()[last]};
 }
 
 }  // namespace
@@ -64,7 +64,7 @@ Var sum(const Var& x, const std::vector<int>& axes, bool keepdim) {
 }
 
 Var mean(const Var& x, const std::vector<int>& axes, bool keepdim) {
-  const int64_t kept = without(x.shape(), axes, true).numel();
+  const int64_t kept = without(x.value("mean").shape(), axes, true).numel();
   if (x.shape().numel() == 0) fail("mean: ", x.shape(), " has no numbers to average");
   return sum_op("mean", x, axes, keepdim,
                 static_cast<double>(kept) / static_cast<double>(x.shape().numel()));
@@ -72,7 +72,7 @@ Var mean(const Var& x, const std::vector<int>& axes, bool keepdim) {
 
 // y = max x along the axis.   dx = dy where the first maximum stands.
 Var max(const Var& x, int axis, bool keepdim) {
-  const int a = x.shape().index(axis);
+  const int a = x.value("max").shape().index(axis);
   if (x.shape()[a] == 0) fail("max: axis ", axis, " of ", x.shape(), " is empty");
   const Axes axes = around(x.shape(), a, a);
   const Tensor y(without(x.shape(), {a}, keepdim), x.dtype(), x.device());
@@ -86,7 +86,7 @@ Var max(const Var& x, int axis, bool keepdim) {
 
 // y = eˣ/Σeˣ.   dx = y (dy − ⟨y, dy⟩).
 Var softmax(const Var& x, int axis) {
-  return along_last(x, axis, [](const Var& z) {
+  return along_last("softmax", x, axis, [](const Var& z) {
     const RowsArgs args = rows_of(z.value());
     const Tensor y = z.value().like();
     backend(y.device()).softmax(y, z.value(), args);
@@ -99,7 +99,7 @@ Var softmax(const Var& x, int axis) {
 
 // y = x − log Σeˣ.   dx = dy − eʸ Σdy.
 Var log_softmax(const Var& x, int axis) {
-  return along_last(x, axis, [](const Var& z) {
+  return along_last("log_softmax", x, axis, [](const Var& z) {
     const RowsArgs args = rows_of(z.value());
     const Tensor y = z.value().like();
     backend(y.device()).log_softmax(y, z.value(), args);
@@ -112,7 +112,7 @@ Var log_softmax(const Var& x, int axis) {
 
 // y = log Σeˣ.   dx = eˣ⁻ʸ dy.
 Var logsumexp(const Var& x, int axis) {
-  const int a = x.shape().index(axis), rank = x.shape().rank();
+  const int a = x.value("logsumexp").shape().index(axis), rank = x.shape().rank();
   const Var z = a == rank - 1 ? x : permute(x, axis_last(rank, a));
   const RowsArgs args = rows_of(z.value());
   const Tensor Z = z.value(), y(without(x.shape(), {a}, false), x.dtype(), x.device());

@@ -7,14 +7,14 @@ namespace borealis {
 
 // The same numbers under another shape. dx = dy, reshaped back.
 Var reshape(const Var& x, const Shape& shape) {
-  const Shape before = x.shape();
+  const Shape before = x.value("reshape").shape();
   return record("reshape", x.value().reshape(shape), {x},
                 [before](Backward& bw) { bw.add(0, bw.dy().reshape(before)); });
 }
 
 // y's axis i is x's axis order[i]. dx = dy under the inverse order.
 Var permute(const Var& x, const std::vector<int>& order) {
-  const Tensor y = permute(x.value(), order);
+  const Tensor y = permute(x.value("permute"), order);
   std::vector<int> inverse(order.size());
   for (size_t i = 0; i < order.size(); ++i)
     inverse[static_cast<size_t>(x.shape().index(order[i]))] = static_cast<int>(i);
@@ -23,7 +23,7 @@ Var permute(const Var& x, const std::vector<int>& order) {
 }
 
 Var transpose(const Var& x, int axis_a, int axis_b) {
-  std::vector<int> order(static_cast<size_t>(x.shape().rank()));
+  std::vector<int> order(static_cast<size_t>(x.value("transpose").shape().rank()));
   std::iota(order.begin(), order.end(), 0);
   std::swap(order[static_cast<size_t>(x.shape().index(axis_a))],
             order[static_cast<size_t>(x.shape().index(axis_b))]);
@@ -32,9 +32,9 @@ Var transpose(const Var& x, int axis_a, int axis_b) {
 
 // y = x[…, first : first + count, …]. dx = dy there, 0 elsewhere.
 Var slice(const Var& x, int axis, int64_t first, int64_t count) {
-  const int a = x.shape().index(axis);
-  if (first < 0 || count < 0 || first + count > x.shape()[a])
-    fail("slice: ", first, " … ", first + count, " is outside axis ", axis, " of ", x.shape());
+  const int a = x.value("slice").shape().index(axis);
+  if (const Range range{first, count}; !range.inside(x.shape()[a]))
+    fail("slice: ", range, " is outside axis ", axis, " of ", x.shape());
   Shape part = x.shape();
   part.set(a, count);
   Tensor y;
@@ -54,11 +54,11 @@ Var slice(const Var& x, int axis, int64_t first, int64_t count) {
 // The xs one after the other along one axis. Each gets its part of dy.
 Var concat(const std::vector<Var>& xs, int axis) {
   if (xs.empty()) fail("concat: takes at least one tensor");
-  const int a = xs[0].shape().index(axis);
+  const int a = xs[0].value("concat").shape().index(axis);
   Shape shape = xs[0].shape();
   int64_t total = 0;
   for (const Var& x : xs) {
-    Shape other = x.shape();
+    Shape other = x.value("concat").shape();
     if (other.rank() == shape.rank()) other.set(a, shape[a]);
     if (!(other == shape))
       fail("concat: ", xs[0].shape(), " and ", x.shape(), " differ in more than axis ", axis);

@@ -44,6 +44,7 @@ void check_output(const char* op, const Tensor& value, const std::vector<Var>& i
 }
 
 // Every node that `root` can reach and whose gradient is wanted, newest first.
+// Refuses a graph that was used before, or whose leaves have changed since it was recorded.
 std::vector<Node*> newest_first(Node* root) {
   std::vector<Node*> reached, open{root};
   std::unordered_set<Node*> seen{root};
@@ -51,8 +52,17 @@ std::vector<Node*> newest_first(Node* root) {
     Node* node = open.back();
     open.pop_back();
     reached.push_back(node);
-    for (const auto& input : node->inputs)
-      if (input && seen.insert(input.get()).second) open.push_back(input.get());
+    if (node->used)
+      fail("backward: a part of this graph (", node->op,
+           ") has been used already; run the forward pass again");
+    for (const auto& input : node->inputs) {
+      if (!input) continue;
+      if (input->changed > node->number)
+        fail("backward: ", describe(input.get(), input->shape),
+             " has changed since the forward pass used it (", node->op,
+             "), by an optimizer's step perhaps; call backward() before step()");
+      if (seen.insert(input.get()).second) open.push_back(input.get());
+    }
   }
   std::sort(reached.begin(), reached.end(), [](Node* a, Node* b) { return a->number > b->number; });
   return reached;
@@ -82,7 +92,8 @@ Node::~Node() {
   }
 }
 
-Var::Var(const Tensor& value) : state_(std::make_shared<State>(State{value, nullptr})) {}
+Var::Var(const Tensor& value)
+    : state_(std::make_shared<State>(State{value.made("var"), nullptr})) {}
 
 Var Var::leaf(const Tensor& value, std::string name) {
   Var v(value);
@@ -96,9 +107,14 @@ Var Var::leaf(const Tensor& value, std::string name) {
   return v;
 }
 
-const Tensor& Var::value() const {
-  if (!state_) fail("var: this Var holds no value");
+const Tensor& Var::value(const char* op) const {
+  if (!state_) fail(op, ": this Var holds no value");
   return state_->value;
+}
+
+const std::shared_ptr<Node>& Var::node() const {
+  value("node");
+  return state_->node;
 }
 
 Tensor Var::grad() const {
@@ -111,6 +127,10 @@ void Var::zero_grad() const {
 
 void Var::move_to(const Tensor& value, const Tensor& grad) const {
   if (!needs_grad() || !state_->node->is_leaf()) fail("move_to: only leaves live in an arena");
+  for (const Tensor* t : {&value, &grad}) {
+    check_together("move_to", state_->value, *t);
+    if (!(t->shape() == shape())) fail("move_to: ", shape(), " cannot move to ", t->shape());
+  }
   value.copy_from(state_->value);
   if (state_->node->written) grad.copy_from(state_->node->grad);
   state_->value = value;
@@ -119,13 +139,20 @@ void Var::move_to(const Tensor& value, const Tensor& grad) const {
 
 void Var::assign(const Tensor& value) const {
   if (!needs_grad() || !state_->node->is_leaf()) fail("assign: only leaves may be replaced");
-  if (!(value.shape() == shape())) fail("assign: ", shape(), " cannot become ", value.shape());
+  if (!(value.made("assign").shape() == shape()))
+    fail("assign: ", shape(), " cannot become ", value.shape());
   state_->value = value;
   Node& n = *state_->node;
   n.dtype = value.dtype();
   n.device = value.device();
   n.grad = {};
   n.written = false;
+  mark_changed();
+}
+
+void Var::mark_changed() const {
+  if (!needs_grad() || !state_->node->is_leaf()) fail("mark_changed: only leaves change");
+  state_->node->changed = ++nodes_made;
 }
 
 void Var::backward() const {
@@ -135,14 +162,10 @@ void Var::backward() const {
   Node& root = *state_->node;
   if (root.used) fail("backward: this graph has been used already; run the forward pass again");
 
+  const std::vector<Node*> nodes = newest_first(&root);
   if (!root.grad) root.grad = Tensor(root.shape, root.dtype, root.device);
   root.grad.fill(1);
   root.written = true;
-  const std::vector<Node*> nodes = newest_first(&root);
-  for (const Node* node : nodes)
-    if (node->used)
-      fail("backward: a part of this graph (", node->op,
-           ") has been used already; run the forward pass again");
   // Rules are freed as they run, and with them the saved activations; the nodes themselves stay
   // linked until the loss goes, so these pointers hold.
   for (Node* node : nodes) {
@@ -159,6 +182,17 @@ void Var::backward() const {
   }
 }
 
+const std::shared_ptr<Node>& Backward::at(int i) const {
+  if (i < 0 || static_cast<size_t>(i) >= node_.inputs.size())
+    fail(node_.op, ": its gradient rule asks for input ", i, " of ", node_.inputs.size());
+  return node_.inputs[static_cast<size_t>(i)];
+}
+
+Node& Backward::input(int i) {
+  if (!at(i)) fail(node_.op, ": input ", i, " needs no gradient; the rule must ask needs() first");
+  return *at(i);
+}
+
 Backward::Slot Backward::slot(int i) {
   Node& n = input(i);
   if (n.written) {
@@ -172,7 +206,7 @@ Backward::Slot Backward::slot(int i) {
 
 void Backward::add(int i, const Tensor& t) {
   Node& n = input(i);
-  if (!(t.shape() == n.shape))
+  if (!(t.made(node_.op).shape() == n.shape))
     fail(node_.op, ": the gradient of an input ", n.shape, " came out as ", t.shape());
   if (!n.written && !n.is_leaf()) {
     n.grad = t;
@@ -186,11 +220,13 @@ void Backward::add(int i, const Tensor& t) {
 
 Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs,
            std::function<void(Backward&)> rule) {
+  value.made(op);
   if (checking) check_output(op, value, inputs);
   Var y(value);
   const auto needs = [](const Var& x) { return x.needs_grad(); };
   if (!recording || std::none_of(inputs.begin(), inputs.end(), needs)) return y;
 
+  if (!rule) fail(op, ": a gradient is wanted, but the op has no rule for it");
   y.state_->node = std::make_shared<Node>();
   Node& n = *y.state_->node;
   n.op = op;

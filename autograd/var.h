@@ -26,6 +26,9 @@ struct Node {
   bool written = false;  // whether grad belongs to this generation (leaves keep the memory)
   bool used = false;     // its rule has run: a second backward() is an error
   std::string name;      // of a parameter, for messages
+  // Of a leaf: nodes with a smaller number have captured a value that is no longer there.
+  uint64_t changed = 0;
+  std::string stepped_by;  // of a leaf: the optimizer that steps it
 
   std::vector<std::shared_ptr<Node>> inputs;  // null: that input needs no gradient
   std::function<void(Backward&)> rule;        // empty for leaves
@@ -34,18 +37,19 @@ struct Node {
   ~Node();
 };
 
-// A shared handle. There is no in-place op on a Var, so a value never changes behind a graph's
-// back; only optimizers write into parameters, after backward() has consumed the graph.
+// A shared handle. There is no in-place op on a Var; only optimizers write into parameters, after
+// backward() has consumed the graph. If one did so before, backward() refuses.
 class Var {
  public:
   Var() = default;
-  Var(const Tensor& value);                                     // implicit: a constant
+  Var(const Tensor& value);  // implicit: a constant; like a leaf, of a tensor that was made
   static Var leaf(const Tensor& value, std::string name = {});  // wants a gradient
 
   bool defined() const { return state_ != nullptr; }
   explicit operator bool() const { return defined(); }
 
-  const Tensor& value() const;
+  const Tensor& value() const { return value("var"); }
+  const Tensor& value(const char* op) const;  // fails in the name of `op` if there is none
   const Shape& shape() const { return value().shape(); }
   DType dtype() const { return value().dtype(); }
   Device device() const { return value().device(); }
@@ -56,16 +60,19 @@ class Var {
   Tensor grad() const;
   // Starts a new generation: the next gradient overwrites the memory instead of adding to it.
   void zero_grad() const;
-  const std::shared_ptr<Node>& node() const { return state_->node; }
+  const std::shared_ptr<Node>& node() const;  // null for a constant
 
   // Runs every rule that leads here, newest first; leaves end up with their gradients. The value
   // must be a single number. The graph is consumed.
   void backward() const;
 
-  // Moves a leaf's value and gradient to other memory of the same shape; all its handles follow.
+  // Moves a leaf's value and gradient to other memory of the same shape and type; all its handles
+  // follow.
   void move_to(const Tensor& value, const Tensor& grad) const;
   // Replaces a leaf's value (another type or device); a gradient is forgotten.
   void assign(const Tensor& value) const;
+  // Says that a leaf's numbers have changed in place: what was recorded of them before is void.
+  void mark_changed() const;
 
  private:
   struct State {
@@ -86,7 +93,7 @@ class Backward {
   explicit Backward(Node& node) : node_(node) {}
 
   const Tensor& dy() const { return node_.grad; }
-  bool needs(int i) const { return node_.inputs[static_cast<size_t>(i)] != nullptr; }
+  bool needs(int i) const { return at(i) != nullptr; }
 
   // Memory to write input i's gradient into, as  g ← new + beta·g.  The first writer gets beta = 0
   // and undefined memory, so nothing is ever zero-filled.
@@ -102,7 +109,8 @@ class Backward {
 
  private:
   Node& node_;
-  Node& input(int i) { return *node_.inputs[static_cast<size_t>(i)]; }
+  const std::shared_ptr<Node>& at(int i) const;
+  Node& input(int i);
 };
 
 // The only way an op enters the graph: returns `value` as a Var, with `rule` behind it if recording

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/overlap.h"
+
 namespace borealis {
 
 namespace {
@@ -26,7 +28,7 @@ Strides contiguous(const Shape& shape) {
 }  // namespace
 
 void check_together(const char* op, const Tensor& a, const Tensor& b) {
-  if (a.dtype() != b.dtype())
+  if (a.made(op).dtype() != b.made(op).dtype())
     fail(op, ": ", a.dtype(), a.shape(), " and ", b.dtype(), b.shape(),
          " do not mix; convert one with to()");
   if (!(a.device() == b.device()))
@@ -41,6 +43,13 @@ Tensor unary(UnaryOp op, const Tensor& x, double param) {
 
 void unary_grad(UnaryOp op, const Tensor& dx, const Tensor& saved, const Tensor& dy, double param,
                 double beta) {
+  for (const Tensor* t : {&saved, &dy}) {
+    check_together("unary_grad", dx, *t);
+    if (!(t->shape() == dx.shape()))
+      fail("unary_grad: dx is ", dx.shape(), " but what goes in is ", saved.shape(), " and ",
+           dy.shape());
+    check_apart_or_same("unary_grad", dx, *t);
+  }
   backend(dx.device()).unary_grad(op, dx, saved, dy, param, beta);
 }
 
@@ -134,6 +143,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape) {
 void axpby(const Tensor& y, double alpha, const Tensor& x, double beta) {
   check_together("axpby", y, x);
   if (!(y.shape() == x.shape())) fail("axpby: y is ", y.shape(), " but x is ", x.shape());
+  check_apart_or_same("axpby", y, x);
   backend(y.device()).affine(y, x, alpha, 0, beta);
 }
 
@@ -156,11 +166,13 @@ Tensor permute(const Tensor& x, const std::vector<int>& order) {
          " once");
 
   const Strides own = contiguous(x.shape());
-  StridedCopy walk{.shape = x.shape()};
+  StridedCopy walk;
+  std::vector<int64_t> sizes;
   for (int i = 0; i < rank; ++i) {
-    walk.shape.set(i, x.shape()[from[at(i)]]);
+    sizes.push_back(x.shape()[from[at(i)]]);
     walk.src_stride[at(i)] = own[at(from[at(i)])];
   }
+  walk.shape = Shape(std::span<const int64_t>(sizes));
   walk.dst_stride = contiguous(walk.shape);
   const Tensor y(walk.shape, x.dtype(), x.device());
   backend(x.device()).strided_copy(y, x, walk, 0);
@@ -170,27 +182,45 @@ Tensor permute(const Tensor& x, const std::vector<int>& order) {
 namespace {
 
 // Both directions: the part of `whole` along `axis` from `first` on, as large as `part`.
-StridedCopy slice_walk(const Tensor& whole, const Tensor& part, bool into_whole) {
-  StridedCopy walk{.shape = part.shape()};
-  walk.dst_stride = contiguous(into_whole ? whole.shape() : part.shape());
-  walk.src_stride = contiguous(into_whole ? part.shape() : whole.shape());
-  return walk;
+void copy_slice(const char* op, const Tensor& whole, const Tensor& part, int axis, int64_t first,
+                double beta, bool into_whole) {
+  check_together(op, whole, part);
+  const int a = whole.shape().index(axis);
+  const bool alike = part.shape().rank() == whole.shape().rank();
+  Shape expected = whole.shape();
+  if (alike) expected.set(a, part.shape()[a]);
+  if (!alike || !(part.shape() == expected) ||
+      !Range{first, part.shape()[a]}.inside(whole.shape()[a]))
+    fail(op, ": ", part.shape(), " from ", first, " on along axis ", axis, " is no part of ",
+         whole.shape());
+  if (part.numel() == 0) return;
+
+  const Strides steps = contiguous(whole.shape()), own = contiguous(part.shape());
+  const int64_t start = first * steps[at(a)];
+  const Tensor rest = whole.flat_view(start, {whole.numel() - start});
+  const auto [outer, mid, inner] = around(part.shape(), a, a);
+  check_apart(op,
+              MatrixView{.data = rest.raw(),
+                         .dtype = rest.dtype(),
+                         .rows = outer,
+                         .cols = mid * inner,
+                         .row_stride = whole.shape()[a] * inner,
+                         .batch = {}},
+              part);
+  if (into_whole)
+    backend(whole.device()).strided_copy(rest, part, {part.shape(), steps, own}, beta);
+  else
+    backend(whole.device()).strided_copy(part, rest, {part.shape(), own, steps}, beta);
 }
 
 }  // namespace
 
 void copy_into_slice(const Tensor& dst, const Tensor& src, int axis, int64_t first, double beta) {
-  const int64_t start = first * contiguous(dst.shape())[at(axis)];
-  backend(dst.device())
-      .strided_copy(dst.flat_view(start, {dst.numel() - start}), src, slice_walk(dst, src, true),
-                    beta);
+  copy_slice("copy_into_slice", dst, src, axis, first, beta, true);
 }
 
 void copy_from_slice(const Tensor& dst, const Tensor& src, int axis, int64_t first, double beta) {
-  const int64_t start = first * contiguous(src.shape())[at(axis)];
-  backend(dst.device())
-      .strided_copy(dst, src.flat_view(start, {src.numel() - start}), slice_walk(src, dst, false),
-                    beta);
+  copy_slice("copy_from_slice", src, dst, axis, first, beta, false);
 }
 
 }  // namespace borealis

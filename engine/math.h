@@ -10,7 +10,7 @@
 
 namespace borealis {
 
-// Fails unless a and b have one type and live on one device.
+// Fails unless both were made, have one type and live on one device.
 void check_together(const char* op, const Tensor& a, const Tensor& b);
 
 // y = op(x);  dx ← op'·dy + beta·dx (`saved` is x or y, as pointwise.h says of op).
@@ -40,13 +40,14 @@ Tensor sum(const Tensor& x, const std::vector<int>& axes, double scale = 1);
 // Sums a gradient of the broadcast shape down to the shape it was broadcast from.
 Tensor sum_to(const Tensor& x, const Shape& shape);
 
-// y = alpha·x + beta·y and y = alpha·x + shift, same shapes.
+// y = alpha·x + beta·y (y and x may be one) and y = alpha·x + shift, same shapes.
 void axpby(const Tensor& y, double alpha, const Tensor& x, double beta);
 Tensor affine(const Tensor& x, double alpha, double shift);
 
 // Copies with reordered axes: y's axis i is x's axis order[i].
 Tensor permute(const Tensor& x, const std::vector<int>& order);
-// dst[…, first … , …] ← src + beta·dst, or the other way round, along one axis.
+// dst[…, first … , …] ← src + beta·dst, or the other way round, along one axis. Off that axis
+// their sizes are equal; their memory is not shared.
 void copy_into_slice(const Tensor& dst, const Tensor& src, int axis, int64_t first, double beta);
 void copy_from_slice(const Tensor& dst, const Tensor& src, int axis, int64_t first, double beta);
 

@@ -14,7 +14,8 @@ class Matrix {
   // [m, n] as it is; [b, m, n] as a batch of b; [a, b, m, n] as two batch dimensions.
   Matrix(const Tensor& t);  // implicit: a Tensor is read as a matrix wherever one is asked for
 
-  // rows × cols at element `first` of t, rows `ld` apart.
+  // rows × cols at element `first` of t, rows `ld` apart. No number is below 0, and ld ≥ cols; a
+  // stride of 0 repeats a matrix, which only inputs may.
   static Matrix strided(const Tensor& t, int64_t first, int64_t rows, int64_t cols, int64_t ld,
                         const Batch& batch = {});
   // A fresh contiguous matrix (batch included), contents undefined.
@@ -41,6 +42,8 @@ class Matrix {
   Matrix like() const { return make(rows(), cols(), batch_, dtype(), device()); }
   // The memory as a Tensor; fails unless contiguous and not transposed.
   Tensor tensor() const;
+  // This matrix; fails in the name of `op` if there is none.
+  const Matrix& made(const char* op) const;
   // For kernels.
   MatrixView view() const;
 
@@ -51,7 +54,10 @@ class Matrix {
   Batch batch_;
 };
 
-// C ← alpha·A·B + beta·C, for each matrix of the batch (a batch of one is repeated).
+// Outputs have memory of their own; where nothing else is said, an input that shares a number with
+// the output is refused.
+
+// C ← alpha·A·B + beta·C, for each matrix of C's batch (of A and B, one matrix is repeated).
 void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1, double beta = 0);
 
 // The same where the result is known to be symmetric: half the work where a backend can.
@@ -61,7 +67,7 @@ void gemm_symmetric(const Matrix& C, const Matrix& A, const Matrix& B, double al
 // A B in fresh memory.
 Matrix operator*(const Matrix& A, const Matrix& B);
 
-// Y ← alpha·X + beta·Y, also between different layouts.
+// Y ← alpha·X + beta·Y, also between different layouts. Y and X may be one.
 void axpby(const Matrix& Y, double alpha, const Matrix& X, double beta);
 
 // [batch, rows]: the squared length of each row.

@@ -1,6 +1,7 @@
 // Sizes of a tensor, kept inline.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -11,10 +12,28 @@
 
 namespace borealis {
 
+// The items first … first + count of something; any numbers, so no plain sum of them is safe.
+struct Range {
+  int64_t first, count;
+
+  bool inside(int64_t size) const {
+    return first >= 0 && count >= 0 && first <= size && count <= size - first;
+  }
+  friend std::ostream& operator<<(std::ostream& out, const Range& r) {
+    int64_t end = 0;
+    out << r.first << " … ";
+    if (__builtin_add_overflow(r.first, r.count, &end)) return out << r.first << " + " << r.count;
+    return out << end;
+  }
+};
+
 // Up to six sizes, outermost first. Rank 0 is a single number.
 class Shape {
  public:
   static constexpr int max_rank = 6;
+  // What the sizes may come to, zeros aside: far above any memory, and no product of some of them
+  // overflows.
+  static constexpr int64_t max_numel = int64_t{1} << 48;
 
   Shape() = default;
   Shape(std::initializer_list<int64_t> sizes) { assign({sizes.begin(), sizes.size()}); }
@@ -24,7 +43,11 @@ class Shape {
 
   // The size along `axis`; negative axes count from the end.
   int64_t operator[](int axis) const { return sizes_[static_cast<size_t>(index(axis))]; }
-  void set(int axis, int64_t size) { sizes_[static_cast<size_t>(index(axis))] = size; }
+  void set(int axis, int64_t size) {
+    std::array<int64_t, max_rank> sizes = sizes_;
+    sizes[static_cast<size_t>(index(axis))] = size;
+    *this = Shape(std::span<const int64_t>(sizes.data(), static_cast<size_t>(rank_)));
+  }
 
   // `axis` as a number in [0, rank); fails outside.
   int index(int axis) const {
@@ -56,11 +79,12 @@ class Shape {
     if (sizes.size() > max_rank)
       fail("shape: ", sizes.size(), " axes, but at most 6 are supported");
     rank_ = static_cast<int>(sizes.size());
+    std::copy(sizes.begin(), sizes.end(), sizes_.begin());
     int64_t n = 1;
-    for (size_t i = 0; i < sizes.size(); ++i) {
-      sizes_[i] = sizes[i];
-      if (sizes[i] < 0 || __builtin_mul_overflow(n, sizes[i], &n) || n > (int64_t{1} << 48))
+    for (const int64_t size : sizes) {
+      if (size < 0 || size > max_numel / n)
         fail("shape: ", *this, " is not a shape: a size is negative or the total absurd");
+      n *= std::max<int64_t>(size, 1);
     }
   }
 

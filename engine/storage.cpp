@@ -22,6 +22,8 @@ size_t size_class(size_t bytes) {
 }  // namespace
 
 void* Pool::take(size_t bytes) {
+  if (bytes >> 60)  // its size class would overflow
+    fail_runtime("memory: ", backend_.device(), " cannot give ", bytes, " bytes");
   const std::lock_guard lock(mutex_);
   const size_t size = size_class(bytes);
   void* data = nullptr;

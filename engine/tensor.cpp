@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/backend.h"
+#include "engine/overlap.h"
 
 namespace borealis {
 
@@ -23,7 +24,12 @@ Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
   return full(shape, 0, dtype, device);
 }
 
+void Tensor::fail_unmade(const char* op) {
+  fail(op, ": this tensor was never made");
+}
+
 Tensor Tensor::reshape(const Shape& shape) const {
+  made("reshape");
   if (shape.numel() != numel_)
     fail("reshape: ", shape_, " has ", numel_, " numbers, but ", shape, " has ", shape.numel());
   Tensor t = *this;
@@ -32,9 +38,9 @@ Tensor Tensor::reshape(const Shape& shape) const {
 }
 
 Tensor Tensor::rows(int64_t first, int64_t count) const {
-  if (shape_.rank() == 0) fail("rows: a single number has no rows");
-  if (first < 0 || count < 0 || first + count > shape_[0])
-    fail("rows: ", first, " … ", first + count, " is outside the leading axis of ", shape_);
+  if (made("rows").shape_.rank() == 0) fail("rows: a single number has no rows");
+  if (const Range range{first, count}; !range.inside(shape_[0]))
+    fail("rows: ", range, " is outside the leading axis of ", shape_);
   Shape s = shape_;
   s.set(0, count);
   const int64_t row = shape_[0] ? numel_ / shape_[0] : 0;
@@ -42,7 +48,7 @@ Tensor Tensor::rows(int64_t first, int64_t count) const {
 }
 
 Tensor Tensor::flat_view(int64_t first, const Shape& shape) const {
-  if (first < 0 || first + shape.numel() > numel_)
+  if (!Range{first, shape.numel()}.inside(made("flat_view").numel_))
     fail("flat_view: ", shape, " at element ", first, " does not fit into ", shape_);
   Tensor t = *this;
   t.shape_ = shape;
@@ -52,29 +58,30 @@ Tensor Tensor::flat_view(int64_t first, const Shape& shape) const {
 }
 
 Tensor Tensor::clone() const {
-  Tensor t = like();
+  Tensor t = made("clone").like();
   t.copy_from(*this);
   return t;
 }
 
 Tensor Tensor::to(DType dtype) const {
-  if (dtype == dtype_) return *this;
+  if (dtype == made("to").dtype_) return *this;
   Tensor t(shape_, dtype, device());
   t.copy_from(*this);
   return t;
 }
 
 Tensor Tensor::to(Device target) const {
-  if (target == device()) return *this;
+  if (target == made("to").device()) return *this;
   Tensor t(shape_, dtype_, target);
   t.copy_from(*this);
   return t;
 }
 
 void Tensor::copy_from(const Tensor& other) const {
-  if (!(shape_ == other.shape_))
+  if (!(made("copy").shape_ == other.made("copy").shape_))
     fail("copy: the target is ", shape_, ", the source ", other.shape_);
-  if (numel_ == 0) return;
+  if (numel_ == 0 || raw() == other.raw()) return;
+  check_apart("copy", *this, other);
   const size_t bytes = static_cast<size_t>(numel_) * size_of(dtype_);
   if (device() == other.device()) {
     if (dtype_ == other.dtype_)
@@ -91,16 +98,16 @@ void Tensor::copy_from(const Tensor& other) const {
 }
 
 void Tensor::fill(double value) const {
-  if (numel_) backend(device()).fill(*this, value);
+  if (made("fill").numel_) backend(device()).fill(*this, value);
 }
 
 double Tensor::item() const {
-  if (numel_ != 1) fail("item: ", shape_, " is not a single number");
+  if (made("item").numel_ != 1) fail("item: ", shape_, " is not a single number");
   return to(Device{}).to(DType::f64).data<double>()[0];
 }
 
 void Tensor::check_access(DType asked) const {
-  if (!storage_) fail("tensor: data() of a tensor that was never made");
+  made("data");
   if (asked != dtype_) fail("tensor: asked for ", asked, ", but ", shape_, " holds ", dtype_);
   if (device().kind != Device::Kind::cpu)
     fail("tensor: ", shape_, " is on ", device(), "; call to(Device{}) before reading it");

@@ -36,12 +36,17 @@ class Tensor {
 
   bool defined() const { return storage_ != nullptr; }
   explicit operator bool() const { return defined(); }
+  // This tensor; fails in the name of `op` if there is none.
+  const Tensor& made(const char* op) const {
+    if (!storage_) fail_unmade(op);
+    return *this;
+  }
 
   const Shape& shape() const { return shape_; }
   int64_t size(int axis) const { return shape_[axis]; }
   int64_t numel() const { return numel_; }
   DType dtype() const { return dtype_; }
-  Device device() const { return storage_->device(); }
+  Device device() const { return made("device").storage_->device(); }
 
   // The numbers, for CPU tensors of exactly this type.
   template <class T>
@@ -49,7 +54,7 @@ class Tensor {
     check_access(dtype_of<T>());
     return static_cast<T*>(raw());
   }
-  void* raw() const { return storage_->data() + offset_; }
+  void* raw() const { return made("raw").storage_->data() + offset_; }
 
   operator Span() const { return {raw_or_null(), dtype_, numel_}; }
   operator ConstSpan() const { return {raw_or_null(), dtype_, numel_}; }
@@ -64,7 +69,8 @@ class Tensor {
   Tensor to(DType dtype) const;
   Tensor to(Device device) const;
 
-  void copy_from(const Tensor& other) const;  // same shape; converts type and device
+  // The same shape; converts type and device. The two must not overlap, unless they are one.
+  void copy_from(const Tensor& other) const;
   void fill(double value) const;
   double item() const;  // the value of a one-number tensor
   template <class T>
@@ -87,6 +93,7 @@ class Tensor {
   DType dtype_ = DType::f32;
 
   void* raw_or_null() const { return storage_ ? raw() : nullptr; }
+  [[noreturn]] static void fail_unmade(const char* op);
   void check_access(DType asked) const;
   void check_count(int64_t count) const;
 };

@@ -213,11 +213,12 @@ int64_t Gpt::parameter_count() const {
 }
 
 double Gpt::flops_per_token(int64_t T) const {
-  double multiplied = static_cast<double>(config.vocab * config.n_embd);  // the head
+  const auto number = [](int64_t n) { return static_cast<double>(n); };
+  double multiplied = number(config.vocab) * number(config.n_embd);  // the head
   for (const Parameter& p : parameters())
-    if (p.role == Role::hidden_matrix) multiplied += static_cast<double>(p.var.shape().numel());
+    if (p.role == Role::hidden_matrix) multiplied += number(p.var.shape().numel());
   // 2 FLOPs a weight forward, 4 backward. Attention: q kᵀ and P v, T/2 keys on average.
-  return 6 * multiplied + 6 * static_cast<double>(config.n_layer * config.n_embd * T);
+  return 6 * multiplied + 6 * number(config.n_layer) * number(config.n_embd) * number(T);
 }
 
 }  // namespace borealis

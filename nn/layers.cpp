@@ -22,6 +22,7 @@ Linear::Linear(const std::string& name, int64_t in, int64_t out, const Init& ini
   weight.neurons = o.neurons;
   weight.blocks = o.blocks;
   weight.block_names = with_suffix(o.block_names, ".weight");
+  check_blocks(weight);
   if (!o.bias) return;
   bias = make(name + ".bias", Role::vector, init.normal({out}, 0));
   bias.blocks = o.blocks;

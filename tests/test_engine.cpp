@@ -85,7 +85,7 @@ TEST_CASE("tensor: views and their limits") {
   CHECK_THROWS_WITH_AS(t.item(), "item: [4, 3] is not a single number", std::invalid_argument);
   CHECK_THROWS_WITH_AS(t.data<float>(), "tensor: asked for f32, but [4, 3] holds f64",
                        std::invalid_argument);
-  CHECK_THROWS_WITH_AS(Tensor().data<float>(), Contains("never made"), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Tensor().data<float>(), "data: this tensor was never made", std::invalid_argument);
   CHECK_THROWS_WITH_AS(Tensor::of<float>({3}, {1, 2}), "tensor: [3] takes 3 values, got 2",
                        std::invalid_argument);
 }
