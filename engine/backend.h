@@ -156,7 +156,7 @@ class Backend {
                            const Broadcast& walk, double beta) = 0;
   // y ← alpha·x + shift + beta·y.
   virtual void affine(Span y, ConstSpan x, double alpha, double shift, double beta) = 0;
-  // y ← factor[0]·y, the factor on the device.
+  // y ← factor[0]·y, the factor f64 on the device.
   virtual void scale_by(Span y, ConstSpan factor) = 0;
   virtual void strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, double beta) = 0;
   // y ← mask(x)/(1−p) + beta·y. The same call is the gradient.
@@ -174,7 +174,7 @@ class Backend {
   // y[o, m, i] ← scale·x[o, i] + beta·y: the gradient of sum.
   virtual void spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
                       double beta) = 0;
-  virtual void sum_squares(Span y, ConstSpan x) = 0;  // y[0] ← Σ x²
+  virtual void sum_squares(Span y, ConstSpan x) = 0;  // y[0] ← Σ x², in f64: it cannot overflow
   virtual bool all_finite(ConstSpan x) = 0;           // waits for the device
 
   // --- rows ----------------------------------------------------------------------------------

@@ -144,7 +144,8 @@ void CpuBackend::affine(Span y, ConstSpan x, double alpha, double shift, double 
 void CpuBackend::scale_by(Span y, ConstSpan factor) {
   visit(y.dtype, [&](auto type) {
     using T = decltype(type);
-    parallel_each(y.count, 2, [Y = y.as<T>(), s = factor.as<T>()[0]](int64_t i) { Y[i] *= s; });
+    const T s = static_cast<T>(factor.as<double>()[0]);
+    parallel_each(y.count, 2, [Y = y.as<T>(), s](int64_t i) { Y[i] *= s; });
   });
 }
 

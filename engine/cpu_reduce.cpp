@@ -150,14 +150,12 @@ void CpuBackend::spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t
 }
 
 void CpuBackend::sum_squares(Span y, ConstSpan x) {
-  visit(y.dtype, [&](auto type) {
-    using T = decltype(type);
-    const T* X = x.as<T>();
+  visit(x.dtype, [&](auto type) {
+    const auto* X = x.as<decltype(type)>();
     const auto part = [=](int64_t first, int64_t n) {
       return lane_sum<double>(n, [=](int64_t i) { return double{X[first + i]} * X[first + i]; });
     };
-    sum_rows(1, x.count, part,
-             [Y = y.as<T>()](int64_t, double total) { Y[0] = static_cast<T>(total); });
+    sum_rows(1, x.count, part, [Y = y.as<double>()](int64_t, double total) { Y[0] = total; });
   });
 }
 

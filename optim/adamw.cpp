@@ -28,6 +28,7 @@ AdamW::AdamW(const ParamArena& arena, const AdamWOptions& options, const Takes& 
       apart = true;
       continue;
     }
+    claim_.add(place);
     const bool decays = options_.decays(p);
     if (apart || runs_.back().role != p.role || runs_.back().decays != decays)
       runs_.push_back({.role = p.role, .decays = decays});
@@ -46,9 +47,9 @@ AdamW::AdamW(const ParamArena& arena, const AdamWOptions& options, const Takes& 
 
 void AdamW::step(const LearningRates& lr) {
   for (const Run& run : runs_) check_rate("AdamW", lr.of(run.role));
+  claim_.begin_step();
   ++step_;
   for (const Run& run : runs_) {
-    ParamArena::finish_gradients(run.places);
     backend(run.w.device())
         .adamw(run.w, run.m, run.v, run.g,
                {.lr = lr.of(run.role),

@@ -37,6 +37,7 @@ class AdamW final : public Optimizer {
   };
 
   AdamWOptions options_;
+  Claim claim_{"AdamW"};
   std::vector<Run> runs_;
   int64_t step_ = 0;
 };

@@ -12,7 +12,7 @@ Tensor clip_grad_norm(const ParamArena& arena, double max_norm) {
   arena.finish_gradients();
   const Tensor& g = arena.grads();
   Backend& device = backend(g.device());
-  const Tensor squares({1}, g.dtype(), g.device());
+  const Tensor squares({1}, DType::f64, g.device());
   device.sum_squares(squares, g);
   if (max_norm > 0) {
     // min(1, c/(‖g‖ + 1e-6)) = 1/max(‖g‖/c + 1e-6/c, 1)

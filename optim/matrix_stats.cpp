@@ -11,11 +11,22 @@ namespace borealis {
 
 namespace {
 
-// In f64 on the CPU, contiguous: [batch, rows, cols].
+// In f64 on the CPU, contiguous: [batch, rows, cols]. Each matrix is divided by the power of two
+// below its largest number, so that squares neither overflow nor vanish.
 Matrix in_double(const Matrix& X) {
   const Matrix packed = X.like();
   axpby(packed, 1, X, 0);
-  return packed.tensor().to(Device{}).to(DType::f64);
+  const Tensor A = packed.tensor().to(Device{}).to(DType::f64);
+  const int64_t count = X.batch().total(), size = X.rows() * X.cols();
+  for (int64_t i = 0; i < count; ++i) {
+    double *const first = A.data<double>() + i * size, *const last = first + size;
+    double largest = 0;
+    for (const double* x = first; x != last; ++x) largest = std::max(largest, std::abs(*x));
+    if (largest == 0 || !std::isfinite(largest)) continue;
+    const int exponent = std::ilogb(largest);
+    for (double* x = first; x != last; ++x) *x = std::scalbn(*x, -exponent);
+  }
+  return A;
 }
 
 // From the eigenvalues σ² of a Gram matrix, in ascending order.

@@ -26,10 +26,7 @@ void check(const ParamList& params) {
     if (p.var.dtype() != first.dtype() || !(p.var.device() == first.device()))
       fail("arena: '", p.name, "' is ", p.var.dtype(), " on ", p.var.device(), ", but '",
            params[0].name, "' is ", first.dtype(), " on ", first.device());
-    const Shape& shape = p.var.shape();  // a bias of blocks is cut like its weight
-    if (p.blocks < 1 || (p.blocks > 1 && (shape.rank() < 1 || shape[0] % p.blocks != 0)))
-      fail("arena: '", p.name, "' is ", shape, ", which has no ", p.blocks,
-           " blocks of equal rows");
+    check_blocks(p);  // a bias of blocks is cut like its weight
   }
 }
 
@@ -68,9 +65,11 @@ ParamArena::ParamArena(const ParamList& params) {
   const Var& any = params[0].var;
   values_ = Tensor::zeros({aligned(end)}, any.dtype(), any.device());
   grads_ = Tensor::zeros({aligned(end)}, any.dtype(), any.device());
-  for (const Place& p : places_) {
+  for (Place& p : places_) {
     const Shape shape = p.param.var.shape();
-    p.param.var.move_to(values_.flat_view(p.first, shape), grads_.flat_view(p.first, shape));
+    p.value = values_.flat_view(p.first, shape);
+    p.grad = grads_.flat_view(p.first, shape);
+    p.param.var.move_to(p.value, p.grad);
   }
 }
 
@@ -78,13 +77,44 @@ void ParamArena::zero_grad() const {
   for (const Place& p : places_) p.param.var.zero_grad();
 }
 
-void ParamArena::finish_gradients(const std::vector<Place>& places) {
-  for (const Place& p : places) {
-    Node& leaf = *p.param.var.node();
-    if (leaf.written) continue;
-    leaf.grad.fill(0);
-    leaf.written = true;
-  }
+void ParamArena::Place::check_home() const {
+  const Node& leaf = *param.var.node();
+  if (param.var.value().raw() != value.raw() || !leaf.grad || leaf.grad.raw() != grad.raw())
+    fail("arena: '", param.name,
+         "' has moved out, to a later arena or by assign(); make one arena for a model, and its "
+         "optimizers from that");
+}
+
+void ParamArena::Place::finish_gradient() const {
+  check_home();
+  Node& leaf = *param.var.node();
+  if (leaf.written) return;
+  leaf.grad.fill(0);
+  leaf.written = true;
+}
+
+void ParamArena::finish_gradients() const {
+  for (const Place& p : places_) p.finish_gradient();
+}
+
+Claim::~Claim() {
+  for (const ParamArena::Place& p : places_) p.param.var.node()->stepped_by.clear();
+}
+
+void Claim::add(const ParamArena::Place& place) {
+  place.check_home();
+  std::string& owner = place.param.var.node()->stepped_by;
+  if (!owner.empty())
+    fail(who_, ": '", place.param.name, "' is stepped by ", owner,
+         " already; say which parameters each optimizer takes, as with is_hidden_matrix and "
+         "is_other");
+  places_.push_back(place);
+  owner = who_;
+}
+
+void Claim::begin_step() const {
+  for (const ParamArena::Place& p : places_) p.finish_gradient();
+  for (const ParamArena::Place& p : places_) p.param.var.mark_changed();
 }
 
 }  // namespace borealis

@@ -12,13 +12,17 @@ namespace borealis {
 // gaps exist only between neighbours of different shape, and hold 0 in both blocks.
 class ParamArena {
  public:
-  // Moves every parameter (and its gradient, if it has one) here; their Vars follow.
+  // Moves every parameter (and its gradient, if it has one) here; their Vars follow. Parameters of
+  // an earlier arena leave it, and then neither it nor its optimizers can be used any more.
   explicit ParamArena(const ParamList& params);
 
   struct Place {
     Parameter param;
-    int64_t first = 0;  // its first element in both blocks
+    int64_t first = 0;             // its first element in both blocks
+    Tensor value = {}, grad = {};  // its views of both
 
+    void check_home() const;       // fails if the parameter has moved out
+    void finish_gradient() const;  // writes 0 into a gradient that no rule reached
     int64_t numel() const { return param.var.shape().numel(); }
     int64_t block_rows() const { return param.var.shape()[0] / param.blocks; }
     int64_t cols() const { return param.var.shape()[-1]; }
@@ -32,12 +36,29 @@ class ParamArena {
   void zero_grad() const;
   // Writes 0 into the gradients that no rule reached since zero_grad(). Whoever reads gradients as
   // a whole calls it first: clip_grad_norm and every optimizer do.
-  void finish_gradients() const { finish_gradients(places_); }
-  static void finish_gradients(const std::vector<Place>& places);
+  void finish_gradients() const;
 
  private:
   std::vector<Place> places_;
   Tensor values_, grads_;
+};
+
+// The parameters that one optimizer steps. While it lives no other may step them.
+class Claim {
+ public:
+  explicit Claim(std::string who) : who_(std::move(who)) {}
+  ~Claim();
+  Claim(Claim&&) = default;  // the other one then claims nothing
+  Claim& operator=(Claim&&) = delete;
+
+  void add(const ParamArena::Place& place);  // fails naming both optimizers
+  // Before gradients are read and values written: see to the gradients that did not arrive, and
+  // make backward() refuse graphs that have captured the old values.
+  void begin_step() const;
+
+ private:
+  std::string who_;
+  std::vector<ParamArena::Place> places_;
 };
 
 }  // namespace borealis

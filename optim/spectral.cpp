@@ -35,7 +35,7 @@ void check_lengths(const SpectralConfig& c, const Tensor& w,
 }  // namespace
 
 Spectral::Spectral(const ParamArena& arena, SpectralConfig config, const Takes& takes)
-    : config_(std::move(config)) {
+    : config_(std::move(config)), claim_(config_.name) {
   check(config_);
   for (const ParamArena::Place& place : arena.places()) {
     const Parameter& p = place.param;
@@ -43,6 +43,7 @@ Spectral::Spectral(const ParamArena& arena, SpectralConfig config, const Takes& 
     if (p.var.shape().rank() != 2)
       fail(config_.name, ": ", p.name, " is ", p.var.shape(), ", but ", config_.name,
            " steps matrices only");
+    claim_.add(place);
     const bool balanced = balances(config_, place.block_rows(), place.cols(), p.neurons);
     const auto joins = [&](const Batch& batch) {
       const ParamArena::Place& last = batch.places.back();
@@ -79,9 +80,9 @@ Matrix Spectral::direction(const Batch& batch, const Matrix& X) const {
 void Spectral::step(const LearningRates& lr) {
   const double eta = lr.hidden_matrix;
   check_rate(config_.name, eta);
+  claim_.begin_step();
   ++step_;
   for (Batch& batch : batches_) {
-    ParamArena::finish_gradients(batch.places);
     const Tensor X = momentum(config_, batch.g, batch.momentum);
     precondition(config_, X, batch.g, batch.pre);
     const Tensor U = direction(batch, X).tensor().reshape(X.shape());

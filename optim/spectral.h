@@ -58,6 +58,7 @@ class Spectral final : public Optimizer {
   void measure(Batch& batch, const Tensor& X, const Tensor& U) const;
 
   SpectralConfig config_;
+  Claim claim_;
   std::vector<Batch> batches_;
   int64_t step_ = 0;
   bool diagnosing_ = false;

@@ -255,7 +255,7 @@ TEST_CASE("matrix kernels: the same bytes for any number of threads") {
     const Matrix gram = A.t() * A, L = gram.tensor().clone(), Z = a.clone();
     backend(Device{}).cholesky(L.view());
     backend(Device{}).solve_lower(Z.view(), L.view());
-    const Tensor s({1});
+    const Tensor s({1}, DType::f64);
     backend(Device{}).sum_squares(s, a);
     return std::vector<Tensor>{gram.tensor(),      L.tensor(),
                                Z.tensor(),         s,

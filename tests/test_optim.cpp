@@ -90,7 +90,7 @@ TEST_CASE("arena: bad lists") {
   CHECK_THROWS_WITH(ParamArena({w("a"), w("b", DType::f64)}),
                     "arena: 'b' is f64 on cpu, but 'a' is f32 on cpu");
   CHECK_THROWS_WITH(ParamArena({w("a", DType::f32, 3)}),
-                    "arena: 'a' is [4, 3], which has no 3 blocks of equal rows");
+                    "parameter: 'a' is [4, 3], which has no 3 blocks of equal rows");
   const Parameter first = w("a"), again{.name = "b", .var = first.var};
   CHECK_THROWS_WITH(ParamArena({first, again}),
                     "arena: 'b' is listed a second time under this name");
@@ -227,7 +227,7 @@ TEST_CASE("optimizers: continue from a saved state to the bit, in any order") {
 TEST_CASE("optimizers: a state that does not fit changes nothing") {
   const ParamList list = small_model();
   const ParamArena arena(list);
-  AdamW adamw(arena);
+  AdamW adamw(arena, {}, is_other);
   Spectral spectral(arena, muon());
   CHECK_THROWS_WITH(spectral.load_state(adamw.state()),
                     "Muon: the saved state has no 'h.0.down/momentum'; was it saved by another "
