@@ -139,9 +139,10 @@ void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, doubl
       !(A.device() == C.device()))
     fail("gemm: ", Described{C}, " ", C.dtype(), " = ", Described{A}, " ", A.dtype(), " * ",
          Described{B}, " ", B.dtype(), ": types or devices do not mix");
-  check_no_repeats("gemm", C.view());
-  check_apart("gemm", C.view(), A.view());
-  check_apart("gemm", C.view(), B.view());
+  const Layout output = C.view();
+  check_no_repeats("gemm", output);
+  check_apart("gemm", output, A.view());
+  check_apart("gemm", output, B.view());
   backend(C.device())
       .gemm({.dtype = C.dtype(),
              .m = C.rows(),

@@ -82,6 +82,7 @@ std::vector<double> effective_ranks(const Matrix& X) {
   const Matrix gram = Matrix::make(A.cols(), A.cols(), A.batch(), DType::f64, Device{});
   gemm_symmetric(gram, A.t(), A);
   std::vector<double> ranks(static_cast<size_t>(gram.batch().total()));
+  if (A.cols() == 0) return ranks;  // of no singular value
   parallel_for(gram.batch().total(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const Eigen::Map<const Eigen::MatrixXd> G(static_cast<const double*>(gram.at(i).raw()),

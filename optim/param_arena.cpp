@@ -26,6 +26,8 @@ void check(const ParamList& params) {
     if (p.var.dtype() != first.dtype() || !(p.var.device() == first.device()))
       fail("arena: '", p.name, "' is ", p.var.dtype(), " on ", p.var.device(), ", but '",
            params[0].name, "' is ", first.dtype(), " on ", first.device());
+    if (p.var.shape().numel() == 0)
+      fail("arena: '", p.name, "' is ", p.var.shape(), ", which has no numbers to train");
     check_blocks(p);  // a bias of blocks is cut like its weight
   }
 }

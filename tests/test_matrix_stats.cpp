@@ -78,6 +78,7 @@ TEST_CASE("matrix stats: effective rank of known spectra") {
     CHECK(rank_of(I) == close(7));
     CHECK(rank_of(polar(normal({40, 12}, dtype), Polar::svd)) == close(12));
     CHECK(rank_of(Tensor::zeros({4, 9}, dtype)) == 0);
+    CHECK(rank_of(Tensor::zeros({0, 3}, dtype)) == 0);
     CHECK(rank_of(Tensor::full({1, 1}, -2, dtype)) == 1);
     const Matrix one_direction = normal({33, 1}, dtype) * normal({1, 20}, dtype, 2);
     CHECK(rank_of(one_direction) == doctest::Approx(1).epsilon(dtype == DType::f64 ? 1e-13 : 1e-3));

@@ -91,6 +91,8 @@ TEST_CASE("arena: bad lists") {
                     "arena: 'b' is f64 on cpu, but 'a' is f32 on cpu");
   CHECK_THROWS_WITH(ParamArena({w("a", DType::f32, 3)}),
                     "parameter: 'a' is [4, 3], which has no 3 blocks of equal rows");
+  CHECK_THROWS_WITH(ParamArena({parameter("a", {0, 3}, Role::hidden_matrix, DType::f32)}),
+                    "arena: 'a' is [0, 3], which has no numbers to train");
   const Parameter first = w("a"), again{.name = "b", .var = first.var};
   CHECK_THROWS_WITH(ParamArena({first, again}),
                     "arena: 'b' is listed a second time under this name");

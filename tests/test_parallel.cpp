@@ -75,8 +75,9 @@ TEST_CASE("parallel_for: the first exception in order reaches the caller") {
 }
 
 TEST_CASE("parallel_for: nested, it runs serially") {
-  const int before = threads();
+  const int before = threads(), levels = omp_get_max_active_levels();
   set_threads(3);
+  omp_set_max_active_levels(2);  // even where OpenMP would start more threads
   std::atomic<int> inner = 0, wrong = 0;
   parallel_for(6, 1, [&](int64_t, int64_t) {
     const int me = omp_get_ancestor_thread_num(1);
@@ -92,6 +93,7 @@ TEST_CASE("parallel_for: nested, it runs serially") {
                                  parallel_for(4, 1, [](int64_t, int64_t) { fail("deep"); });
                                }),
                   std::invalid_argument);
+  omp_set_max_active_levels(levels);
   set_threads(before);
 }
 
