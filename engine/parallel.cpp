@@ -46,6 +46,8 @@ void bind(int core) {
 }  // namespace
 
 void set_threads(int count) {
+  if (count > most_threads)
+    fail("threads: ", count, " are asked for, but at most ", most_threads, " can be");
   const int cores = std::max(1, static_cast<int>(own_cores().size()));
   const int team = count > 0 ? count : cores;
   omp_set_num_threads(team);

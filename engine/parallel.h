@@ -62,6 +62,7 @@ void parallel_for(int64_t n, int64_t grain, F&& f) {
   error.rethrow();
 }
 
+constexpr int most_threads = 1024;
 // Threads that parallel_for may use; 0 asks for one per core. When they are as many as the cores
 // this process may run on, each is bound to a core of its own: left alone, the system at times
 // keeps two that wait for each other on one core, and a step then takes fifty times as long. A

@@ -53,6 +53,8 @@ TEST_CASE("parallel_for: every item once, in pieces, with workers below threads(
   set_threads(before);
   CHECK(refusal([] { parallel_for(3, 0, [](int64_t, int64_t) {}); }) ==
         "parallel_for: a piece of 0 items never gets through 3");
+  CHECK(refusal([] { set_threads(1000000); }) ==
+        "threads: 1000000 are asked for, but at most 1024 can be");
 }
 
 TEST_CASE("parallel_for: the first exception in order reaches the caller") {
