@@ -17,7 +17,9 @@ int main(int argc, char** argv) try {
   SamplingOptions o;
   int threads = 0;
   app.add_option("--checkpoint", checkpoint, "file that train_gpt wrote")->capture_default_str();
-  app.add_option("--start", o.start, "text to go on from (a line break)");
+  app.add_option(
+      "--start", o.start,
+      "text to go on from (a line break, or where the model knows none, its first byte)");
   app.add_option("--max_new_tokens,--max-new-tokens", o.max_new_tokens)->capture_default_str();
   app.add_option("--temperature", o.temperature, "0: always the likeliest byte")
       ->capture_default_str();
@@ -29,6 +31,8 @@ int main(int argc, char** argv) try {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   parse_flags(app, argc, argv);
+  if (app.count("--start") && o.start.empty())
+    fail("sample: --start must hold at least one character");
   check(o);
   set_threads(threads);
   const Device where = parse_device(device);
@@ -39,8 +43,10 @@ int main(int argc, char** argv) try {
   const Gpt model(c.options.model, unused, DType::f32, where);
   from_file(model.parameters(), c.weights, checkpoint);
 
+  const ByteVocabulary vocabulary(c.vocabulary);
+  o.start = first_text(o, vocabulary);
   std::fwrite(o.start.data(), 1, o.start.size(), stdout);
-  sample(model, ByteVocabulary(c.vocabulary), o, [](char byte) {
+  sample(model, vocabulary, o, [](char byte) {
     std::fputc(byte, stdout);
     std::fflush(stdout);
   });

@@ -4,38 +4,11 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/error.h"
+
 namespace borealis {
 
-namespace {
-
-// Draws from softmax(logits/temperature) over the top_k likeliest, by the inverse of its
-// distribution.
-int32_t draw(const std::vector<float>& logits, const SamplingOptions& o, Rng& rng) {
-  std::vector<int32_t> order(logits.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
-  });
-  if (o.temperature == 0) return order[0];
-  const size_t k =
-      o.top_k > 0 ? std::min(order.size(), static_cast<size_t>(o.top_k)) : order.size();
-  std::vector<double> cumulative(k);
-  double total = 0;
-  for (size_t i = 0; i < k; ++i) {
-    const double below_best =
-        logits[static_cast<size_t>(order[i])] - logits[static_cast<size_t>(order[0])];
-    total += std::exp(below_best / o.temperature);
-    cumulative[i] = total;
-  }
-  const double u = rng.uniform({1}, 0, total, DType::f64).item();
-  const auto at = std::upper_bound(cumulative.begin(), cumulative.end(), u) - cumulative.begin();
-  return order[std::min(static_cast<size_t>(at), k - 1)];
-}
-
-}  // namespace
-
 void check(const SamplingOptions& o) {
-  if (o.start.empty()) fail("sample: --start must hold at least one character");
   if (o.max_new_tokens < 0)
     fail("sample: --max_new_tokens ", o.max_new_tokens, " must not be negative");
   if (!(o.temperature >= 0 && std::isfinite(o.temperature)))
@@ -43,12 +16,45 @@ void check(const SamplingOptions& o) {
   if (o.top_k < 0) fail("sample: --top_k ", o.top_k, " must not be negative");
 }
 
+std::string first_text(const SamplingOptions& o, const ByteVocabulary& vocabulary) {
+  if (!o.start.empty()) return o.start;
+  const std::string& bytes = vocabulary.bytes();
+  if (bytes.empty()) fail("sample: an empty vocabulary holds no byte to start with");
+  return bytes.find('\n') != std::string::npos ? "\n" : bytes.substr(0, 1);
+}
+
+int32_t draw(const std::vector<float>& logits, const SamplingOptions& o, Rng& rng) {
+  if (logits.empty()) fail("sample: there are no logits to draw from");
+  for (const float z : logits)
+    if (!std::isfinite(z))
+      fail_runtime(
+          "sample: the model's logits hold NaN or infinity, so its weights are damaged or "
+          "far too large");
+  const auto logit = [&](int32_t token) { return double{logits[static_cast<size_t>(token)]}; };
+  std::vector<int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
+  if (o.temperature == 0) return order[0];
+  const size_t k =
+      o.top_k > 0 ? std::min(order.size(), static_cast<size_t>(o.top_k)) : order.size();
+  std::vector<double> cumulative(k);
+  double total = 0;
+  for (size_t i = 0; i < k; ++i) {
+    total += std::exp((logit(order[i]) - logit(order[0])) / o.temperature);
+    cumulative[i] = total;
+  }
+  const double u = rng.uniform({1}, 0, total, DType::f64).item();
+  const auto at = std::upper_bound(cumulative.begin(), cumulative.end(), u) - cumulative.begin();
+  return order[std::min(static_cast<size_t>(at), k - 1)];
+}
+
 void sample(const Gpt& model, const ByteVocabulary& vocabulary, const SamplingOptions& o,
             const std::function<void(char)>& emit) {
   check(o);
   const NoGrad off;
   Rng rng(o.seed);
-  std::vector<int32_t> tokens = vocabulary.encode(o.start);
+  std::vector<int32_t> tokens = vocabulary.encode(first_text(o, vocabulary));
   for (int64_t i = 0; i < o.max_new_tokens; ++i) {
     const auto T = std::min(model.config.block_size, static_cast<int64_t>(tokens.size()));
     const Tensor ids = Tensor::of({1, T}, std::vector<int32_t>(tokens.end() - T, tokens.end()));
