@@ -23,6 +23,9 @@ struct Options {
   std::vector<double> thresholds{.05, .1, .25};
   int64_t max_side = 2048;
 
+  bool asks_for(const std::string& name) const {
+    return (all || name.rfind("optimizer/", 0) != 0) && name.find(only) != std::string::npos;
+  }
   std::string neuron() const { return columns ? "column" : "row"; }
 };
 
@@ -70,14 +73,13 @@ std::vector<Part> parts_of(const TensorFile& file, const Options& o) {
   std::vector<std::string> names;
   for (const auto& [name, t] : file.tensors) {
     const bool matrix = t.shape().rank() == 2 && t.numel() > 0 && t.dtype() != DType::i32;
-    const bool asked = o.all || name.rfind("optimizer/", 0) != 0;
-    if (matrix && asked && name.find(o.only) != std::string::npos) names.push_back(name);
+    if (matrix && o.asks_for(name)) names.push_back(name);
   }
   std::stable_sort(names.begin(), names.end(), natural_order);
   std::vector<Part> parts;
   for (const std::string& name : names) {
     const Tensor& t = file.tensors.at(name);
-    std::string shown = name;
+    std::string shown = printable(name);
     if (shown.rfind("transformer.", 0) == 0) shown.erase(0, 12);
     if (ends_with(shown, ".weight")) shown.erase(shown.size() - 7);
     const int64_t rows = t.size(o.columns ? 1 : 0), cols = t.size(o.columns ? 0 : 1);
@@ -87,6 +89,22 @@ std::vector<Part> parts_of(const TensorFile& file, const Options& o) {
       parts.push_back({shown, t});
   }
   return parts;
+}
+
+// What was asked for and is no table of numbers: integers, and tensors of three axes or more.
+std::string skipped(const TensorFile& file, const Options& o) {
+  constexpr int most = 10;
+  std::ostringstream out;
+  int count = 0;
+  for (const auto& [name, t] : file.tensors) {
+    if (!o.asks_for(name)) continue;
+    if (t.dtype() != DType::i32 && t.shape().rank() <= 2) continue;
+    if (++count > most) continue;
+    out << (count == 1 ? "Skipped: " : ", ") << printable(name) << ' ' << t.dtype() << t.shape();
+  }
+  if (count > most) out << " and " << count - most << " more";
+  if (count) out << '\n';
+  return out.str();
 }
 
 // A neuron per row. In f64, so that no square over- or underflows.
@@ -257,7 +275,7 @@ int main(int argc, char** argv) try {
   print_head(o, static_cast<int>(name_width));
   Total total{.below = std::vector<int64_t>(o.thresholds.size())};
   for (const Part& part : parts) print_line(part, o, static_cast<int>(name_width), total);
-  std::fputs(summary(o, total, parts.size()).c_str(), stdout);
+  std::fputs((summary(o, total, parts.size()) + skipped(file, o)).c_str(), stdout);
   for (const Part& part : parts)
     if (!o.columns && ends_with(part.name, "c_attn") &&
         part.whole.size(1) == 3 * part.whole.size(0)) {

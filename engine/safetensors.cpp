@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <set>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -52,15 +54,9 @@ class Reader {
 
   TensorFile read() {
     open();
-    const json header = read_header();
     TensorFile file;
     std::vector<Entry> entries;
-    for (const auto& [key, value] : header.items()) {
-      if (key == "__metadata__")
-        file.metadata = metadata(value);
-      else
-        entries.push_back(entry(key, value));
-    }
+    read_header(file.metadata, entries);
     check_places(entries);
     for (const Entry& e : entries) file.tensors.emplace(e.name, load(e));
     return file;
@@ -95,7 +91,7 @@ class Reader {
     if (data_bytes_ == 0) fault("is empty");
   }
 
-  json read_header() {
+  void read_header(std::map<std::string, std::string>& metadata_out, std::vector<Entry>& entries) {
     uint64_t length = 0;
     if (data_bytes_ < sizeof length) fault("has only ", data_bytes_, " bytes: no header");
     get(&length, sizeof length);
@@ -107,9 +103,42 @@ class Reader {
     get(text.data(), length);
     data_bytes_ -= length;
     data_start_ = sizeof length + length;
-    json header = json::parse(text, nullptr, false);
-    if (!header.is_object()) fault("has a header that is not a JSON object");
-    return header;
+
+    // Each entry is taken when the parser has read it, and then dropped. What nests deeper than the
+    // list in a tensor's entry is refused where it begins: it would cost far more than its text.
+    using Event = json::parse_event_t;
+    std::set<std::string> names, fields;
+    std::string name;
+    const auto take = [&](int depth, Event event, json& value) {
+      const bool begins = event == Event::object_start || event == Event::array_start;
+      if (depth == 0 && (event == Event::array_start || event == Event::value)) no_object();
+      if (depth == 1 && (event == Event::array_start || event == Event::value)) no_entry(name);
+      if (begins && depth > (event == Event::object_start ? 1 : 2))
+        fault("has a header that nests too deep, in the entry '", printable(name), "'");
+      if (event == Event::key && depth == 1) {
+        name = value.get_ref<const std::string&>();
+        fields.clear();
+        if (!names.insert(name).second) fault("has two entries '", printable(name), "'");
+      } else if (event == Event::key) {
+        const auto& field = value.get_ref<const std::string&>();
+        if (!fields.insert(field).second)
+          fault("has '", printable(field), "' twice in the entry '", printable(name), "'");
+      } else if (event == Event::object_end && depth == 1) {
+        if (name == "__metadata__")
+          metadata_out = metadata(value);
+        else
+          entries.push_back(entry(name, value));
+        return false;
+      }
+      return true;
+    };
+    if (!json::parse(text, take, false).is_object()) no_object();
+  }
+
+  [[noreturn]] void no_object() const { fault("has a header that is not a JSON object"); }
+  [[noreturn]] void no_entry(const std::string& name) const {
+    if (name == "__metadata__") fault("has metadata that is not a JSON object");
+    fault("has a tensor '", printable(name), "' whose entry is not a JSON object");
   }
 
   void get(void* data, uint64_t bytes) {
@@ -119,49 +148,51 @@ class Reader {
 
   std::map<std::string, std::string> metadata(const json& value) const {
     std::map<std::string, std::string> out;
-    if (!value.is_object()) fault("has metadata that is not a JSON object");
     for (const auto& [key, text] : value.items()) {
-      if (!text.is_string()) fault("has metadata '", key, "' that is not a string");
+      if (!text.is_string()) fault("has metadata '", printable(key), "' that is not a string");
       out[key] = text.get<std::string>();
     }
     return out;
   }
 
   Entry entry(const std::string& name, const json& value) const {
-    const auto bad = [&](const char* what) { fault("has a tensor '", name, "' ", what); };
-    const auto counts = [](const json& list) {
-      return list.is_array() && std::all_of(list.begin(), list.end(), [](const json& n) {
-               return n.is_number_unsigned() &&
-                      n.get<uint64_t>() <= std::numeric_limits<int64_t>::max();
-             });
+    const auto bad = [&](const auto&... what) {
+      fault("has a tensor '", printable(name), "' ", what...);
     };
-    if (!value.is_object()) bad("whose entry is not a JSON object");
-    const json dtype = value.value("dtype", json()), shape = value.value("shape", json()),
-               offsets = value.value("data_offsets", json());
-    if (!dtype.is_string()) bad("without a dtype");
-    if (!counts(shape)) bad("without a shape of non-negative integers");
-    if (!counts(offsets) || offsets.size() != 2) bad("without two data_offsets");
+    const auto is_count = [](const json& n) {
+      return n.is_number_unsigned() && n.get<uint64_t>() <= std::numeric_limits<int64_t>::max();
+    };
+    const auto counts = [&](const char* field) {  // null: no list of counts
+      const auto found = value.find(field);
+      const bool good = found != value.end() && found->is_array() &&
+                        std::all_of(found->begin(), found->end(), is_count);
+      return good ? &*found : nullptr;
+    };
+    const auto dtype = value.find("dtype");
+    const json *shape = counts("shape"), *offsets = counts("data_offsets");
+    if (dtype == value.end() || !dtype->is_string()) bad("without a dtype");
+    if (!shape) bad("without a shape of non-negative integers");
+    if (!offsets || offsets->size() != 2) bad("without two data_offsets");
 
-    const std::string dtype_name = dtype.get<std::string>();
+    const auto& dtype_name = dtype->get_ref<const std::string&>();
     const FileType* type = std::find_if(std::begin(file_types), std::end(file_types),
                                         [&](const FileType& t) { return t.name == dtype_name; });
     if (type == std::end(file_types))
-      fault("has a tensor '", name, "' of dtype ", dtype_name,
-            "; this reader knows F64, F32, BF16, F16, I64 and I32");
+      bad("of dtype ", printable(dtype_name),
+          "; this reader knows F64, F32, BF16, F16, I64 and I32");
 
-    Entry e{name, type, {}, offsets[0].get<uint64_t>(), offsets[1].get<uint64_t>()};
-    const auto sizes = shape.get<std::vector<int64_t>>();
+    Entry e{name, type, {}, offsets->at(0).get<uint64_t>(), offsets->at(1).get<uint64_t>()};
+    const auto sizes = shape->get<std::vector<int64_t>>();
     try {
       e.shape = Shape(std::span<const int64_t>(sizes));
     } catch (const std::invalid_argument& error) {
-      fault("has a tensor '", name, "' with an impossible shape: ", error.what());
+      bad("with an impossible shape: ", error.what());
     }
     if (e.begin > e.end || e.end > data_bytes_)
-      fault("has a tensor '", name, "' at bytes ", e.begin, " … ", e.end, ", but the data are ",
-            data_bytes_, " bytes: the file is truncated or damaged");
+      bad("at bytes ", e.begin, " … ", e.end, ", but the data are ", data_bytes_,
+          " bytes: the file is truncated or damaged");
     if (static_cast<uint64_t>(e.shape.numel()) * type->bytes != e.end - e.begin)
-      fault("has a tensor '", name, "' whose ", dtype_name, e.shape, " does not take the ",
-            e.end - e.begin, " bytes given");
+      bad("whose ", dtype_name, e.shape, " does not take the ", e.end - e.begin, " bytes given");
     return e;
   }
 
@@ -173,7 +204,7 @@ class Reader {
     uint64_t end = 0;
     for (const Entry& e : entries) {
       if (e.begin != end)
-        fault("has a tensor '", e.name, "' that ",
+        fault("has a tensor '", printable(e.name), "' that ",
               e.begin < end ? "overlaps another" : "leaves a gap before it");
       end = e.end;
     }
@@ -193,7 +224,8 @@ class Reader {
     else if (type == "I64")
       convert<int64_t>(t.data<int32_t>(), e, [&](int64_t n) {
         if (n != static_cast<int32_t>(n))
-          fault("has a tensor '", e.name, "' with the number ", n, ", which does not fit into i32");
+          fault("has a tensor '", printable(e.name), "' with the number ", n,
+                ", which does not fit into i32");
         return static_cast<int32_t>(n);
       });
     else
@@ -224,6 +256,28 @@ const char* file_name(DType t) {
 }
 
 }  // namespace
+
+std::string printable(const std::string& text) {
+  constexpr size_t longest = 200;
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool inside = (byte & 0xC0) == 0x80;  // of a character of several bytes
+    if (out.size() >= longest && !inside) return out + "…";
+    // U+0080 … U+009F, C2 80 … C2 9F in UTF-8, are control characters too.
+    const bool control =
+        byte < 0x20 || byte == 0x7F || (inside && byte < 0xA0 && i > 0 && text[i - 1] == '\xC2');
+    if (!control) {
+      out.push_back(text[i]);
+      continue;
+    }
+    if (inside) out.pop_back();
+    char escape[8];
+    std::snprintf(escape, sizeof escape, "\\x%02x", byte);
+    out += escape;
+  }
+  return out;
+}
 
 TensorFile read_safetensors(const std::string& path) {
   return Reader(path).read();

@@ -15,11 +15,15 @@ struct TensorFile {
 
 // F64, F32 and I32 as they are; F16 and BF16 become f32, I64 becomes i32. A file that is missing,
 // truncated or malformed in any way is a std::runtime_error of one sentence naming the file and the
-// fault.
+// fault. Memory stays within a small multiple of the file's size, whatever its header claims.
 TensorFile read_safetensors(const std::string& path);
 
 // All or nothing (engine/files.h). The same content gives the same bytes: names are sorted, tensors
 // of larger numbers come first so that each is aligned, and nothing else goes in.
 void write_safetensors(const std::string& path, const TensorFile& file);
+
+// A name from a file as it may be shown on a terminal: control characters as \x1b, its first 200
+// bytes.
+std::string printable(const std::string& text);
 
 }  // namespace borealis

@@ -105,6 +105,28 @@ TEST_CASE("inspect: weights stored as [in, out]") {
   CHECK(has(line_of(o, "h.0.attn.c_attn[v]"), " 4x4 "));
 }
 
+TEST_CASE("inspect: names what it skips, and shows no control characters") {
+  const Folder f;
+  TensorFile file;
+  file.tensors = {{"w\x1b[2J", even(4, 4)},
+                  {"ids\x07", Tensor::zeros({4}, DType::i32)},
+                  {"cube", Tensor::zeros({2, 3, 4})},
+                  {"vector", Tensor::zeros({3})},
+                  {"optimizer/cube", Tensor::zeros({2, 3, 4})}};
+  write_safetensors(f / "odd", file);
+  const Outcome o = run("inspect " + (f / "odd"));
+  INFO(o.text);
+  CHECK(o.status == 0);
+  CHECK(!line_of(o, "w\\x1b[2J").empty());
+  CHECK(o.says("\nSkipped: cube f32[2, 3, 4], ids\\x07 i32[4]\n"));
+  CHECK(o.text.find('\x1b') == std::string::npos);
+
+  for (int i = 0; i < 12; ++i) file.tensors[std::to_string(i)] = Tensor::zeros({1, 1, 1});
+  write_safetensors(f / "odd", file);
+  CHECK(run("inspect " + (f / "odd")).says(", 7 f32[1, 1, 1] and 4 more\n"));
+  CHECK(!run("inspect --only w " + (f / "odd")).says("Skipped"));
+}
+
 TEST_CASE("inspect: reads a checkpoint of train_gpt") {
   const Folder f;
   std::string text;

@@ -129,6 +129,21 @@ TEST_CASE("safetensors: every damaged file is refused with its name and fault") 
       {file_of("[1]", 0), "has a header that is not a JSON object"},
       {file_of(std::string(100000, '['), 0), "has a header that is not a JSON object"},
       {file_of(R"({"w":3})", 0), "'w' whose entry is not a JSON object"},
+      {file_of(R"({"w":[1]})", 0), "'w' whose entry is not a JSON object"},
+      {file_of(R"({"w":{"dtype":{"F32":1}}})", 0),
+       "a header that nests too deep, in the entry 'w'"},
+      {file_of(one("F32", "[[1]]", "[0,4]"), 4), "a header that nests too deep, in the entry 'w'"},
+      {file_of(R"({"w":{"dtype":)" + std::string(100000, '['), 0), "nests too deep"},
+      {file_of(R"({"w":{},"v":{"dtype":"F32"}})", 0), "'w' without a dtype"},
+      {file_of(R"({"w":{"dtype":"F32","dtype":"F64"}})", 0), "has 'dtype' twice in the entry 'w'"},
+      {file_of(two + R"("v":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})", 16),
+       "has two entries 'v'"},
+      {file_of(R"({"__metadata__":{},"__metadata__":{}})", 0), "has two entries '__metadata__'"},
+      {file_of(R"({"__metadata__":{"a":"","a":""}})", 0), "has 'a' twice"},
+      {file_of(R"({"__metadata__":{"a":[]}})", 0), "metadata 'a' that is not a string"},
+      {file_of(R"({"__metadata__":{"a":{}}})", 0), "nests too deep, in the entry '__metadata__'"},
+      {file_of(R"({"\u001b[2J":3})", 0), "a tensor '\\x1b[2J' whose entry"},
+      {file_of(R"({"__metadata__":3})", 0), "metadata that is not a JSON object"},
       {file_of(R"({"__metadata__":[1]})", 0), "metadata that is not a JSON object"},
       {file_of(R"({"__metadata__":{"a":1}})", 0), "metadata 'a' that is not a string"},
       {file_of(R"({"w":{"shape":[1],"data_offsets":[0,4]}})", 4), "'w' without a dtype"},
@@ -162,6 +177,15 @@ TEST_CASE("safetensors: every damaged file is refused with its name and fault") 
                        std::runtime_error);
   CHECK_THROWS_WITH_AS(read_safetensors("/dev/null"), Contains("is not a regular file"),
                        std::runtime_error);
+}
+
+TEST_CASE("safetensors: names are shown without control characters, and not at full length") {
+  CHECK(printable("h.0.größe") == "h.0.größe");
+  CHECK(printable("a\x1b]0;b\x07\r\n\x7f") == "a\\x1b]0;b\\x07\\x0d\\x0a\\x7f");
+  CHECK(printable("a\xC2\x9B"
+                  "2J") == "a\\x9b2J");  // U+009B, a control sequence's beginning
+  CHECK(printable(std::string(300, 'x')) == std::string(200, 'x') + "…");
+  CHECK(printable(std::string(199, 'x') + "ßy") == std::string(199, 'x') + "ß…");
 }
 
 TEST_CASE("safetensors: a good file cut anywhere is refused") {
