@@ -1,6 +1,7 @@
 #include "nn/gpt_config.h"
 
 #include <cmath>
+#include <limits>
 
 namespace borealis {
 
@@ -52,6 +53,22 @@ void GptConfig::check() const {
   if (!(dropout >= 0 && dropout < 1)) fail("gpt: dropout = ", dropout, " must be in [0, 1)");
   if (!(norm_eps >= 0) || !(attention_scale >= 0) || !(logit_cap >= 0))
     fail("gpt: norm_eps, attention_scale and logit_cap must not be negative");
+}
+
+int64_t parameter_count(const GptConfig& c) {
+  const int64_t C = c.n_embd, H = c.mlp_hidden(), gate = c.mlp == MlpKind::swiglu ? 2 : 1;
+  const int64_t norm = C * (c.bias && c.norm == NormKind::layer ? 2 : 1);
+  const int64_t biases = c.bias ? 3 * C + C + gate * H + C : 0;
+  const int64_t layer = 4 * C * C + (gate + 1) * H * C + biases + 2 * norm;
+  int64_t tables = c.vocab * C + norm;
+  if (c.position == Position::learned) tables += c.block_size * C;
+  if (c.norm_after_embedding) tables += norm;
+  if (!c.tied) tables += c.vocab * C + (c.bias && c.style != Style::gpt2 ? c.vocab : 0);
+  int64_t count = 0;  // a layer is at most 2^52, but there may be 2^20 of them
+  if (__builtin_mul_overflow(c.n_layer, layer, &count) ||
+      __builtin_add_overflow(count, tables, &count))
+    return std::numeric_limits<int64_t>::max();
+  return count;
 }
 
 const char* name(Style s) {

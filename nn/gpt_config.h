@@ -42,6 +42,10 @@ struct GptConfig {
   void check() const;
 };
 
+// How many numbers such a model's weights are, without making it; the largest int64_t where that
+// cannot be counted. For settings that check() takes.
+int64_t parameter_count(const GptConfig& c);
+
 const char* name(Style s);
 const char* name(MlpKind m);
 Style parse_style(const std::string& text);

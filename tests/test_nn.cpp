@@ -1,5 +1,6 @@
 // Models: names, routes, files, and whether they learn.
 #include <cstring>
+#include <limits>
 #include <set>
 
 #include <doctest/doctest.h>
@@ -134,6 +135,7 @@ TEST_CASE("gpt: every switch works in both styles, and the future is never seen"
       INFO(name(c.style), " variant ", number++);
       Rng rng(5);
       Run run(c, rng, aurora());
+      CHECK(parameter_count(c) == run.model.parameter_count());
       const Tensor x = ids(2, 16, c.vocab, 1), y = ids(2, 16, c.vocab, 2);
       const double before = run.step(x, y);
       for (int i = 0; i < 5; ++i) run.step(x, y);
@@ -231,6 +233,10 @@ TEST_CASE("weights: a file brings back the same model, also Hugging Face's trans
     }
     hugging_face[name.substr(std::strlen("transformer."))] = stored;
   }
+  // What such files hold beside the weights: causal masks, and the head once more.
+  hugging_face["h.0.attn.bias"] = Tensor::zeros({1, 1, 16, 16});
+  hugging_face["transformer.h.1.attn.masked_bias"] = Tensor::zeros({1}, DType::i32);
+  hugging_face["lm_head.weight"] = file.at("transformer.wte.weight");
   from_file(d.parameters(), hugging_face, "file");
   CHECK(d(x).value().to_vector<float>() == expected);
 
@@ -241,6 +247,56 @@ TEST_CASE("weights: a file brings back the same model, also Hugging Face's trans
   file["transformer.ln_f.weight"] = Tensor::zeros({3});
   CHECK_THROWS_WITH(from_file(b.parameters(), file, "w.safetensors"),
                     "w.safetensors: 'transformer.ln_f.weight' is [3] but the model's is [24]");
+}
+
+TEST_CASE("weights: tensors that the model does not take, or cannot compute with, are refused") {
+  const GptConfig c = tiny(GptConfig::gpt2());
+  GptConfig shallow = c;
+  shallow.n_layer = 1;
+  Rng rng(1);
+  const Gpt a(c, rng), b(shallow, rng);
+  const auto good = to_file(a.parameters());
+  const auto before = b.tokens.weight.var.value().to_vector<float>();
+  CHECK_THROWS_WITH(from_file(b.parameters(), good, "w"),
+                    "w: has 12 tensors that the model does not take, the first "
+                    "'transformer.h.1.attn.c_attn.bias'; it is of another model");
+  CHECK(b.tokens.weight.var.value().to_vector<float>() == before);
+
+  const auto refused = [&](const std::string& name, const Tensor& t) {
+    auto file = good;
+    file[name] = t;
+    try {
+      from_file(a.parameters(), file, "w");
+    } catch (const std::runtime_error& e) {
+      return std::string(e.what());
+    }
+    return std::string("accepted");
+  };
+  const auto left = [](const std::string& name) {
+    return "w: has 1 tensor that the model does not take, '" + name + "'; it is of another model";
+  };
+  for (const char* name : {"wte.weight", "h.x.attn.bias", "h..attn.bias", "h.0.attn.biases",
+                           "h.0.mlp.bias", "attn.bias", "h.", "lm_head.bias", "lm_head.weight"})
+    CHECK(refused(name, Tensor::zeros({23, 24})) == left(name));
+  const char* norm = "transformer.ln_f.weight";
+  for (const double x : {NAN, INFINITY, -INFINITY})
+    CHECK(refused(norm, Tensor::full({24}, x)) ==
+          "w: 'transformer.ln_f.weight' holds NaN or infinity; no model computes with that");
+  CHECK(refused(norm, Tensor::full({24}, 1e300, DType::f64)).find("NaN or infinity") !=
+        std::string::npos);
+  CHECK(refused(norm, Tensor::zeros({24}, DType::i32)) ==
+        "w: 'transformer.ln_f.weight' holds integers, which are no weights");
+}
+
+TEST_CASE("gpt: parameters are counted without a model, also more than a number can count") {
+  GptConfig c = GptConfig::gpt2();
+  c.vocab = 50257;
+  c.block_size = 1024;
+  c.n_layer = c.n_head = 12;
+  c.n_embd = 768;
+  CHECK(parameter_count(c) == 124'439'808);  // GPT-2's smallest
+  c.n_layer = c.n_embd = 1 << 20;
+  CHECK(parameter_count(c) == std::numeric_limits<int64_t>::max());
 }
 
 TEST_CASE("gpt: settings that make no model are refused in one sentence") {
