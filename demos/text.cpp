@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <new>
+
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #include "engine/error.h"
+#include "engine/storage.h"
 
 namespace borealis {
 
@@ -20,7 +24,13 @@ ByteVocabulary::ByteVocabulary(const std::string& text) {
   }
 }
 
-std::vector<int32_t> ByteVocabulary::encode(const std::string& text) const {
+char ByteVocabulary::decode(int32_t token) const {
+  if (token < 0 || token >= size())
+    fail("text: token ", token, " is outside the vocabulary of ", size(), " bytes");
+  return bytes_[static_cast<size_t>(token)];
+}
+
+std::vector<int32_t> ByteVocabulary::encode(std::string_view text) const {
   std::vector<int32_t> tokens;
   tokens.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
@@ -78,21 +88,71 @@ const std::string& long_enough(const std::string& text, int64_t T, const std::st
   return text;
 }
 
+[[noreturn]] void too_large(const std::string& source) {
+  fail_runtime(source, ": does not fit into the memory there is; give a part of it");
+}
+
 }  // namespace
 
-Corpus::Corpus(const std::string& text, int64_t T, const std::string& source)
+Corpus::Corpus(const std::string& text, int64_t T, const std::string& source) try
     : vocabulary(long_enough(text, T, source)),
-      train(vocabulary.encode(text.substr(0, train_size(text)))),
-      val(vocabulary.encode(text.substr(train_size(text)))),
-      fingerprint(fingerprint_of(text)) {}
+      train(vocabulary.encode(std::string_view(text).substr(0, train_size(text)))),
+      val(vocabulary.encode(std::string_view(text).substr(train_size(text)))),
+      fingerprint(fingerprint_of(text)) {
+} catch (const std::bad_alloc&) {
+  too_large(source);
+}
+
+namespace {
+
+// A pipe without a name, as <(command) makes: one with a name may wait for its writer for ever.
+bool is_anonymous_pipe(const std::string& path) {
+  std::error_code ignored;
+  struct statfs system {};
+  return fs::is_fifo(path, ignored) && ::statfs(path.c_str(), &system) == 0 &&
+         system.f_type == PIPEFS_MAGIC;
+}
+
+std::string mebibytes(uint64_t bytes) {
+  return std::to_string(bytes >> 20) + " MiB";
+}
+
+}  // namespace
 
 std::string read_text(const std::string& path) {
   std::error_code ignored;
-  if (fs::is_directory(path, ignored))
-    fail_runtime(path, ": is a folder; --data takes a text file");
+  const fs::file_status status = fs::status(path, ignored);
+  if (fs::is_directory(status)) fail_runtime(path, ": is a folder; --data takes a text file");
+  if (!fs::exists(status)) fail_runtime(path, ": cannot be opened; check the path given to --data");
+  const bool pipe = is_anonymous_pipe(path);
+  if (!pipe && !fs::is_regular_file(status))
+    fail_runtime(path, ": is a device, a socket or a named pipe; --data takes a text file");
+
+  const uint64_t memory = pool(Device{}).cap();
+  uint64_t most = memory ? memory / 8 : uint64_t{1} << 40;
+  if (pipe) most = std::min(most, uint64_t{1} << 30);
+  const auto too_long = [&](const std::string& size) {
+    fail_runtime(path, ": has ", size, ", but a text may have ", mebibytes(most),
+                 pipe ? " from a pipe" : " on this machine", "; give a part of it");
+  };
+  std::error_code trouble;
+  const uint64_t size = pipe ? 0 : fs::file_size(path, trouble);
+  if (trouble) fail_runtime(path, ": cannot be read");
+  if (size > most) too_long(mebibytes(size));
+
   std::ifstream file(path, std::ios::binary);
   if (!file) fail_runtime(path, ": cannot be opened; check the path given to --data");
-  std::string text{std::istreambuf_iterator<char>(file), {}};
+  std::string text;
+  try {
+    text.reserve(size);
+    std::vector<char> block(1 << 20);
+    while (file.read(block.data(), static_cast<std::streamsize>(block.size())), file.gcount() > 0) {
+      text.append(block.data(), static_cast<size_t>(file.gcount()));
+      if (text.size() > most) too_long("more than that");
+    }
+  } catch (const std::bad_alloc&) {
+    too_large(path);
+  }
   if (file.bad()) fail_runtime(path, ": cannot be read");
   if (text.empty()) fail_runtime(path, ": is empty; --data takes a text file");
   return text;

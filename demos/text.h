@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/rng.h"
@@ -18,8 +19,9 @@ class ByteVocabulary {
   int64_t size() const { return static_cast<int64_t>(bytes_.size()); }
   const std::string& bytes() const { return bytes_; }
   // Fails naming the first byte that is not in the vocabulary.
-  std::vector<int32_t> encode(const std::string& text) const;
-  char decode(int32_t token) const { return bytes_[static_cast<size_t>(token)]; }
+  std::vector<int32_t> encode(std::string_view text) const;
+  // Fails on a token outside [0, size()).
+  char decode(int32_t token) const;
 
  private:
   std::string bytes_;
@@ -59,7 +61,9 @@ struct Corpus {
   Corpus(const std::string& text, int64_t T, const std::string& source);
 };
 
-// A file's bytes; fails in one sentence on a missing, unreadable or empty file.
+// The bytes of a file, or of a pipe that ends, such as <(zcat FILE). Fails in one sentence on one
+// that is missing, unreadable, empty, a folder or a device, and on a text that does not fit into an
+// eighth of the memory (a pipe: 1 GiB at most), since its tokens take four bytes each.
 std::string read_text(const std::string& path);
 
 // The project's own source text: what there is to train on when no file is given.
