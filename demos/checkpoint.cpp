@@ -138,6 +138,8 @@ Checkpoint read_checkpoint(const std::string& path) {
       fail(c.vocabulary.size(), " different bytes for a model of ", c.options.model.vocab);
     c.fingerprint = number_from<uint64_t>("text_fingerprint", text("text_fingerprint"));
     check_size(c.options.model, c.weights);
+    for (const auto& [name, t] : c.optimizer)
+      if (t.dtype() == DType::i32) fail("'", optimizer_prefix, name, "' holds integers");
   } catch (const std::exception& e) {
     fail_runtime(path, ": its description is damaged (", printable(e.what()), ")");
   }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <new>
 #include <set>
 #include <vector>
 
@@ -56,7 +57,7 @@ class Reader {
     open();
     TensorFile file;
     std::vector<Entry> entries;
-    read_header(file.metadata, entries);
+    take_header(read_header(), file.metadata, entries);
     check_places(entries);
     for (const Entry& e : entries) file.tensors.emplace(e.name, load(e));
     return file;
@@ -91,7 +92,7 @@ class Reader {
     if (data_bytes_ == 0) fault("is empty");
   }
 
-  void read_header(std::map<std::string, std::string>& metadata_out, std::vector<Entry>& entries) {
+  std::string read_header() {
     uint64_t length = 0;
     if (data_bytes_ < sizeof length) fault("has only ", data_bytes_, " bytes: no header");
     get(&length, sizeof length);
@@ -103,9 +104,13 @@ class Reader {
     get(text.data(), length);
     data_bytes_ -= length;
     data_start_ = sizeof length + length;
+    return text;
+  }
 
-    // Each entry is taken when the parser has read it, and then dropped. What nests deeper than the
-    // list in a tensor's entry is refused where it begins: it would cost far more than its text.
+  // Takes each entry when the parser has read it, and drops it then. What nests deeper than the
+  // list in a tensor's entry is refused where it begins: it would cost far more than its text.
+  void take_header(const std::string& text, std::map<std::string, std::string>& metadata_out,
+                   std::vector<Entry>& entries) const {
     using Event = json::parse_event_t;
     std::set<std::string> names, fields;
     std::string name;
@@ -279,8 +284,10 @@ std::string printable(const std::string& text) {
   return out;
 }
 
-TensorFile read_safetensors(const std::string& path) {
+TensorFile read_safetensors(const std::string& path) try {
   return Reader(path).read();
+} catch (const std::bad_alloc&) {
+  fail_runtime("safetensors: '", path, "' does not fit into the memory there is");
 }
 
 void write_safetensors(const std::string& path, const TensorFile& file) {

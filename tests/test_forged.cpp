@@ -176,6 +176,7 @@ TEST_CASE("forged checkpoints: a description that does not hold together is refu
       {option("mlp", "\x1b[31m"), "'\\x1b[31m' is not an MLP"},
       {option("n_embd", 15), "n_embd = 15 is not divisible by n_head = 2"},
       {[](TensorFile& file) { file.metadata.erase("step"); }, "it has no step"},
+      {weight("optimizer/x/m", Tensor::zeros({1}, DType::i32)), "'optimizer/x/m' holds integers"},
   };
   for (const auto& [change, expected] : cases) {
     forge(f / "good", f / "bad", change);
