@@ -132,13 +132,13 @@ std::string read_text(const std::string& path) {
   uint64_t most = memory ? memory / 8 : uint64_t{1} << 40;
   if (pipe) most = std::min(most, uint64_t{1} << 30);
   const auto too_long = [&](const std::string& size) {
-    fail_runtime(path, ": has ", size, ", but a text may have ", mebibytes(most),
-                 pipe ? " from a pipe" : " on this machine", "; give a part of it");
+    fail_runtime(path, ": has ", size, "more than the ", mebibytes(most), " that a text ",
+                 pipe ? "from a pipe" : "on this machine", " may have; give a part of it");
   };
   std::error_code trouble;
   const uint64_t size = pipe ? 0 : fs::file_size(path, trouble);
   if (trouble) fail_runtime(path, ": cannot be read");
-  if (size > most) too_long(mebibytes(size));
+  if (size > most) too_long(mebibytes(size) + ", ");
 
   std::ifstream file(path, std::ios::binary);
   if (!file) fail_runtime(path, ": cannot be opened; check the path given to --data");
@@ -148,7 +148,7 @@ std::string read_text(const std::string& path) {
     std::vector<char> block(1 << 20);
     while (file.read(block.data(), static_cast<std::streamsize>(block.size())), file.gcount() > 0) {
       text.append(block.data(), static_cast<size_t>(file.gcount()));
-      if (text.size() > most) too_long("more than that");
+      if (text.size() > most) too_long("");
     }
   } catch (const std::bad_alloc&) {
     too_large(path);

@@ -35,7 +35,7 @@ TEST_CASE("texts: what is no file of text, or too much of one, is one sentence")
 
   write(f / "huge", "x");
   std::filesystem::resize_file(f / "huge", uint64_t{1} << 42);  // a hole: takes no disk
-  refused(f / "huge", "has 4194304 MiB, but a text may have ");
+  refused(f / "huge", "has 4194304 MiB, more than the ");
 }
 
 TEST_CASE("texts: a pipe is read to its end, in one sentence if there is no room for it") {
