@@ -48,19 +48,27 @@ void sample_from(const std::string& path) {
   sample(model, ByteVocabulary(c.vocabulary), {.max_new_tokens = 2}, [](char) {});
 }
 
-// Into models of the size that the seeds have.
-void load(const std::string& path) {
-  const TensorFile file = read_safetensors(path);
+// Models of the size that the seeds have.
+std::vector<ParamList> small_models() {
+  std::vector<ParamList> models;
   for (GptConfig config : {GptConfig::gpt2(), GptConfig::modern()}) {
     config.vocab = 4;
     config.block_size = 4;
     config.n_layer = config.n_head = 1;
     config.n_embd = 4;
     config.mlp_expansion = 1;
+    config.bias = false;
     Rng rng(0);
-    const Gpt model(config, rng);
-    refused_or_done([&] { from_file(model.parameters(), file.tensors, path); });
+    models.push_back(Gpt(config, rng).parameters());
   }
+  return models;
+}
+
+void load(const std::string& path) {
+  static const std::vector<ParamList> models = small_models();
+  const TensorFile file = read_safetensors(path);
+  for (const ParamList& model : models)
+    refused_or_done([&] { from_file(model, file.tensors, path); });
 }
 
 }  // namespace
