@@ -22,7 +22,9 @@ struct Checkpoint {
 
 // Same run, same bytes: nothing of the machine, the paths or the time goes in.
 void write_checkpoint(const std::string& path, const Checkpoint& c);
-// Fails in one sentence on a file that is missing, damaged or no checkpoint of ours.
+// Fails in one sentence on a file that is missing, damaged or no checkpoint of ours, and on one
+// whose description asks for a larger model than its weights can fill; whether each weight fits is
+// from_file()'s to say.
 Checkpoint read_checkpoint(const std::string& path);
 
 }  // namespace borealis
