@@ -231,9 +231,7 @@ std::string summary(const Options& o, const Total& total, size_t matrices) {
   return out.str();
 }
 
-}  // namespace
-
-int main(int argc, char** argv) try {
+int run(int argc, char** argv) {
   CLI::App app{
       "A census of the weights in a checkpoint or any safetensors file: for each matrix the\n"
       "norms of its rows (neurons) beside their mean, how many are near dead, and the effective\n"
@@ -283,7 +281,11 @@ int main(int argc, char** argv) try {
                   part.name.c_str());
       break;
     }
-} catch (const std::exception& e) {
-  std::fprintf(stderr, "%s\n", e.what());
-  return 1;
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run_program("inspect", run, argc, argv);
 }

@@ -1,13 +1,11 @@
-// What a run tells while it runs: a line on the terminal, an object a step in log.jsonl.
+// What a run tells on the terminal.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
-#include <fstream>
-#include <optional>
 #include <string>
 
-#include <nlohmann/json.hpp>
+#include "demos/run_log.h"
 
 namespace borealis {
 
@@ -20,29 +18,6 @@ class Stopwatch {
 
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
-
-struct StepReport {
-  int64_t step = 0, max_iters = 0;
-  double train_loss = 0;
-  std::optional<double> val_loss;
-  double lr = 0, grad_norm = 0, ms = 0, tokens_per_s = 0;
-  // With --diagnose (demos/diagnosis.h): members for the log's object, lines below the progress.
-  nlohmann::json diagnosis;
-  std::string picture;
-};
-
-// Appends to OUT_DIR/log.jsonl, each object written out at once.
-class JsonLog {
- public:
-  // A fresh run starts a new file; a resumed one keeps the objects up to `keep_until_step`.
-  JsonLog(const std::string& path, std::optional<int64_t> keep_until_step);
-  void write(const nlohmann::json& object);
-  void write(const StepReport& r);
-
- private:
-  std::string path_;
-  std::ofstream file_;
 };
 
 // "step  120/2000  train 2.4512  val 2.4730  61k tok/s  0:25 left"; rewritten in place on a

@@ -1,5 +1,7 @@
 // Prints text from a checkpoint of train_gpt, byte by byte.
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 
 #include "demos/checkpoint.h"
 #include "demos/flags.h"
@@ -10,7 +12,9 @@
 
 using namespace borealis;
 
-int main(int argc, char** argv) try {
+namespace {
+
+int run(int argc, char** argv) {
   CLI::App app{"Prints text from a checkpoint of train_gpt.", "sample_gpt"};
   app.option_defaults()->take_last();
   std::string checkpoint = "out/ckpt.safetensors", device = "cpu";
@@ -48,10 +52,15 @@ int main(int argc, char** argv) try {
   std::fwrite(o.start.data(), 1, o.start.size(), stdout);
   sample(model, vocabulary, o, [](char byte) {
     std::fputc(byte, stdout);
-    std::fflush(stdout);
+    if (std::fflush(stdout) != 0)
+      fail_runtime("sample_gpt: the text cannot be written (", std::strerror(errno), ")");
   });
   std::printf("\n");
-} catch (const std::exception& e) {
-  std::fprintf(stderr, "%s\n", e.what());
-  return 1;
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return run_program("sample_gpt", run, argc, argv);
 }

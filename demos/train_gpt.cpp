@@ -1,45 +1,27 @@
 // Trains a compact GPT on a text, from bytes to a sample. All that a run does, in the order it
 // happens.
-#include <csignal>
+#include <cmath>
 #include <cstdio>
 #include <ctime>
-#include <filesystem>
 #include <fstream>
 
 #include <nlohmann/json.hpp>
 
 #include "demos/diagnosis.h"
+#include "demos/interrupt.h"
+#include "demos/program.h"
 #include "demos/progress.h"
+#include "demos/run_folder.h"
 #include "demos/sampling.h"
 #include "demos/training.h"
-#include "engine/files.h"
 #include "engine/gemm.h"
 #include "engine/parallel.h"
 #include "nn/weights.h"
 #include "optim/clip.h"
 
 using namespace borealis;
-namespace fs = std::filesystem;
 
 namespace {
-
-volatile std::sig_atomic_t interrupted = 0;
-
-// Makes the output folder, and sets aside what an earlier run left there.
-void prepare_folder(const RunOptions& run) {
-  std::error_code trouble;
-  fs::create_directories(run.out_dir, trouble);
-  if (trouble)
-    fail_runtime(run.out_dir, ": cannot be made (", trouble.message(),
-                 "); choose another --out_dir");
-  if (run.resume) return;
-  for (const std::string file : {"ckpt.safetensors", "log.jsonl"}) {
-    const fs::path old = fs::path(run.out_dir) / file;
-    if (!fs::exists(old)) continue;
-    fs::rename(old, fs::path(run.out_dir) / ("previous." + file), trouble);
-    if (trouble) fail_runtime(old.string(), ": cannot be set aside (", trouble.message(), ")");
-  }
-}
 
 // As Linux tells it.
 std::string processor_name() {
@@ -51,17 +33,15 @@ std::string processor_name() {
 }
 
 // What belongs to this machine and moment, apart from the checkpoint.
-void write_run_file(const RunOptions& run, const std::string& source, double seconds) {
-  const nlohmann::json j = {{"data", source},
-                            {"out_dir", run.out_dir},
-                            {"device", run.device},
-                            {"machine", processor_name()},
-                            {"threads", threads()},
-                            {"gemm", gemm_provider()},
-                            {"written", std::time(nullptr)},
-                            {"seconds", seconds}};
-  write_file_atomically(run.out_dir + "/run.json",
-                        [&](std::ostream& out) { out << j.dump(2) << '\n'; });
+nlohmann::json about(const RunOptions& run, const std::string& source, double seconds) {
+  return {{"data", source},
+          {"out_dir", run.out_dir},
+          {"device", run.device},
+          {"machine", processor_name()},
+          {"threads", threads()},
+          {"gemm", gemm_provider()},
+          {"written", std::time(nullptr)},
+          {"seconds", seconds}};
 }
 
 // Goes through a step that went wrong once more and says where it went wrong first.
@@ -80,13 +60,39 @@ void write_run_file(const RunOptions& run, const std::string& source, double sec
                "\nTry a lower learning rate; what was saved before is unharmed.");
 }
 
+double loss_of(const Gpt& model, const TokenBatch& b) {
+  const NoGrad off;
+  return model.loss(b.inputs, b.targets).item();
+}
+
+// All is saved by now, so neither a signal nor a failure loses anything.
+void print_sample(const Gpt& model, const ByteVocabulary& vocabulary, uint64_t seed) {
+  struct Interrupted {};
+  std::printf("--- sample ---\n");
+  try {
+    sample(model, vocabulary, {.seed = seed}, [](char byte) {
+      std::fputc(byte, stdout);
+      send_output();
+      if (interruption()) throw Interrupted{};
+    });
+  } catch (const Interrupted&) {
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+  }
+  std::printf("\n");
+}
+
 int run(int argc, char** argv) {
+  take_signals();
   Options o = parse_train_options(argc, argv);
   TrainOptions& t = o.train;
-  const std::string checkpoint_path = o.run.out_dir + "/ckpt.safetensors";
+  RunFolder folder(o.run.out_dir);
+  const std::string checkpoint_path = folder / "ckpt.safetensors", log_path = folder / "log.jsonl";
+  if (o.run.resume) folder.take();  // before another run changes what is read now
   const Checkpoint saved = o.run.resume ? read_checkpoint(checkpoint_path) : Checkpoint{};
+  LogSoFar history = o.run.resume ? read_log(log_path, saved.step) : LogSoFar{};
   check(t);
-  if (o.run.resume && saved.step >= t.max_iters)
+  if (saved.step > t.max_iters || (saved.step == t.max_iters && history.finished))
     fail(checkpoint_path, ": all ", saved.step, " steps are done; give a larger --max_iters");
   const Device device = parse_device(o.run.device);
   backend(device);  // says at once if this build has no such device
@@ -110,30 +116,55 @@ int run(int argc, char** argv) {
     from_file(model.parameters(), saved.weights, checkpoint_path);
     optimizers.load_state(saved.optimizer, saved.step);
   }
-  prepare_folder(o.run);
-  write_run_file(o.run, source, 0);
-  JsonLog log(o.run.out_dir + "/log.jsonl",
-              o.run.resume ? std::optional(saved.step) : std::nullopt);
+  Diagnosis diagnosis(model, optimizers, probe_batch(corpus.val, t).inputs);
+  const TokenBatch first_batch = corpus.train.windows(0, 1, t.model.block_size);
+
+  // A validation that an interruption cut short is made up for.
+  if (history.unvalidated && validates_at(t, saved.step)) {
+    const double val_loss = *estimate_loss(model, corpus.val, t, saved.step);
+    if (!std::isfinite(val_loss)) explain(model, first_batch, t, saved.step);
+    complete(history, val_loss);
+  }
+
+  // From here on there is something to lose.
+  defer_signals();
+  folder.take();
+  if (o.run.resume)
+    folder.write_about(about(o.run, source, 0));
+  else if (const int number = folder.set_earlier_aside(about(o.run, source, 0)))
+    std::printf("an earlier run in %s is set aside as previous.%d.*\n", o.run.out_dir.c_str(),
+                number);
+  RunLog log(log_path, history);
   std::printf(
       "%s: %lld bytes, %lld of them different; a model of %.2fM parameters; %s; %d threads\n",
       source.c_str(), static_cast<long long>(corpus.train.size() + corpus.val.size()),
       static_cast<long long>(t.model.vocab), static_cast<double>(model.parameter_count()) / 1e6,
       t.optimizer.c_str(), threads());
 
-  const auto save = [&](int64_t step) {
-    write_checkpoint(checkpoint_path, {t, step, corpus.vocabulary.bytes(), corpus.fingerprint,
-                                       to_file(model.parameters()), optimizers.state()});
-  };
-  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { interrupted = 1; });
   const Anomaly watch(o.run.anomaly);
   const Stopwatch total;
   ProgressLine progress(saved.step);
-  Diagnosis diagnosis(model, optimizers, probe_batch(corpus.val, t).inputs);
-  double train_loss = 0, seconds_since_log = 0;
+  int64_t step = saved.step;
+  double train_loss = history.train_loss;
+  double seconds_since_log = 0;
   int64_t steps_since_log = 0;
 
-  int64_t step = saved.step;
-  while (step < t.max_iters && !interrupted) {
+  // Worse than guessing by this much, nothing is left of what was learned.
+  const double hopeless = std::log(static_cast<double>(t.model.vocab)) + 1;
+  double saved_loss = o.run.resume ? history.loss.value_or(0) : INFINITY;
+  const auto save = [&](double loss) {
+    if (loss > hopeless && saved_loss <= hopeless) {
+      const std::string kept = folder.keep_checkpoint();
+      progress.finish();
+      std::printf("loss %.4g is worse than guessing; the checkpoint before is kept in %s\n", loss,
+                  kept.c_str());
+    }
+    write_checkpoint(checkpoint_path, {t, step, corpus.vocabulary.bytes(), corpus.fingerprint,
+                                       to_file(model.parameters()), optimizers.state()});
+    saved_loss = loss;
+  };
+
+  while (step < t.max_iters && !interruption()) {
     const Stopwatch clock;
     const bool measure = o.run.diagnose > 0 && (step + 1) % o.run.diagnose == 0;
 
@@ -157,16 +188,14 @@ int run(int argc, char** argv) {
     seconds_since_log += clock.seconds();
 
     // What the run tells and keeps.
-    const bool evaluate = step % t.eval_interval == 0 && step < t.max_iters;
+    const bool evaluate = validates_at(t, step);
     if (step % o.run.log_interval == 0 || measure || evaluate || step == t.max_iters) {
       StepReport r;
       r.step = step;
       r.max_iters = t.max_iters;
       r.train_loss = train_loss;
-      if (evaluate) {
-        r.val_loss = estimate_loss(model, corpus.val, t, step);
-        if (!std::isfinite(*r.val_loss)) explain(model, batch, t, step);
-      }
+      if (evaluate) r.val_loss = estimate_loss(model, corpus.val, t, step);
+      if (r.val_loss && !std::isfinite(*r.val_loss)) explain(model, batch, t, step);
       r.lr = rates.hidden_matrix;
       r.grad_norm = grad_norm.item();
       r.ms = 1e3 * seconds_since_log / static_cast<double>(steps_since_log);
@@ -178,47 +207,40 @@ int run(int argc, char** argv) {
       }
       log.write(r);
       progress.show(r);
+      if (r.val_loss) save(*r.val_loss);
       seconds_since_log = 0;
       steps_since_log = 0;
     }
-    if (evaluate) save(step);
-  }
-  progress.finish();
-  if (step < t.max_iters) {
-    save(step);
-    write_run_file(o.run, source, total.seconds());
-    std::printf("stopped at step %lld; go on with --init_from resume --out_dir %s\n",
-                static_cast<long long>(step), o.run.out_dir.c_str());
-    return 130;
   }
 
-  // Checked before it is saved: the last update has not been looked at yet.
-  const double val_loss = full_loss(model, corpus.val, t.batch_size);
-  if (!std::isfinite(val_loss))
-    explain(model, corpus.train.windows(0, 1, t.model.block_size), t, step);
-  save(step);
-  write_run_file(o.run, source, total.seconds());
+  // The end, or an interruption. Nothing has looked at the last update yet.
+  std::optional<double> val_loss;
+  if (step == t.max_iters) val_loss = full_loss(model, corpus.val, t.batch_size);
+  const double look = val_loss ? *val_loss : loss_of(model, first_batch);
+  progress.finish();
+  if (!std::isfinite(look)) explain(model, first_batch, t, step);
+  save(look);
+  folder.write_about(about(o.run, source, total.seconds()));
+  if (!val_loss) {
+    std::printf("stopped at step %lld; go on with --init_from resume --out_dir %s\n",
+                static_cast<long long>(step), o.run.out_dir.c_str());
+    return 128 + interruption();
+  }
   log.write({{"final", true},
              {"step", step},
-             {"val_loss", val_loss},
+             {"val_loss", *val_loss},
              {"train_loss", train_loss},
              {"seconds", total.seconds()}});
-  for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, SIG_DFL);  // all is saved
-  std::printf("val loss %.4f over the whole validation split, after %s\n", val_loss,
+  std::printf("val loss %.4f over the whole validation split, after %s\n", *val_loss,
               duration(total.seconds()).c_str());
-  std::printf("--- sample ---\n");
-  sample(model, corpus.vocabulary, {.seed = t.seed}, [](char byte) {
-    std::fputc(byte, stdout);
-    std::fflush(stdout);
-  });
-  std::printf("\n--- %s; more with sample_gpt --checkpoint %s ---\n", checkpoint_path.c_str(),
+  print_sample(model, corpus.vocabulary, t.seed);
+  std::printf("--- %s; more with sample_gpt --checkpoint %s ---\n", checkpoint_path.c_str(),
               checkpoint_path.c_str());
-  return 0;
+  return interruption() ? 128 + interruption() : 0;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) try { return run(argc, argv); } catch (const std::exception& e) {
-  std::fprintf(stderr, "%s\n", e.what());
-  return 1;
+int main(int argc, char** argv) {
+  return run_program("train_gpt", run, argc, argv);
 }

@@ -104,8 +104,12 @@ struct Basis {
 TrainOptions defaults(const Basis& b) {
   if (!b.resume()) return preset_options(b.preset, b.style, b.optimizer);
   const std::string path = b.out_dir + "/ckpt.safetensors";
-  if (!std::filesystem::exists(path))
+  std::error_code ignored;
+  const auto there = std::filesystem::symlink_status(path, ignored);
+  if (!std::filesystem::exists(there))
     fail("train_gpt: there is no ", path, " to go on from; start without --init_from resume");
+  if (!std::filesystem::is_regular_file(there))  // no checkpoint could take its place
+    fail("train_gpt: ", path, " is not a regular file; put the checkpoint itself there");
   return read_checkpoint(path).options;
 }
 
@@ -158,13 +162,65 @@ void add_run(CLI::App& app, Basis& basis, RunOptions& r) {
          both("list_optimizers"),
          [] {
            std::cout << optimizer_table();
-           std::exit(0);
+           std::exit(status_with_output("train_gpt"));
          },
          "print all optimizers: state (numbers per weight), flops (of a 4n×n matrix's update, in "
          "n³), rate (the default --matrix_lr), stages, source")
       ->group("Run");
   app.add_flag("--anomaly", r.anomaly, "stop at the first op with a non-finite result (slow)")
       ->group("Run");
+}
+
+// A resumed run may change how it goes on, but neither the model nor what the optimizer remembers.
+void refuse_another_run(const CLI::App& app, const Basis& basis, const TrainOptions& before,
+                        const TrainOptions& now) {
+  const std::string the_run = "the run in " + basis.out_dir;
+  if (app.count("--preset"))
+    fail("train_gpt: ", the_run,
+         " goes on with the settings it was started with; leave --preset out, or start a new run");
+  if (!basis.optimizer.empty() && basis.optimizer != before.optimizer)
+    fail("train_gpt: ", the_run, " goes on with the optimizer it was started with, ",
+         before.optimizer, "; leave --optimizer out, or start a new run");
+  const nlohmann::json was = to_json(before), is = to_json(now);
+  const auto text = [](const nlohmann::json& j) {
+    return j.is_string() ? j.get<std::string>() : j.dump();
+  };
+  for (const char* flag :
+       {"style", "n_layer", "n_head", "n_embd", "block_size", "mlp", "mlp_expansion", "bias"})
+    if (is[flag] != was[flag])
+      fail("train_gpt: --", flag, ' ', text(is[flag]), " contradicts ", the_run, ", which has ",
+           text(was[flag]), "; leave it out, or start a new run in another --out_dir");
+}
+
+// Whether an optimizer's text, as "muon,where=wide", sets that stage.
+bool sets_stage(std::string optimizer, const std::string& stage) {
+  std::erase(optimizer, ' ');
+  return optimizer.find(',' + stage + '=') != std::string::npos;
+}
+
+// A flag of a stage that the optimizer does not have would be lost without a word, and so would one
+// spelled out in --optimizer.
+void refuse_idle(const CLI::App& app, const Basis& basis, const TrainOptions& o) {
+  const auto refuse = [&](std::initializer_list<const char*> names, const std::string& why) {
+    for (const std::string name : names) {
+      const std::string flag = name == "mu" ? "--momentum" : "--" + name;
+      if (app.get_option_no_throw(flag) && app.count(flag))
+        fail("train_gpt: ", flag, " means nothing here, since ", why);
+      if (sets_stage(basis.optimizer, name))
+        fail("train_gpt: ", name, " means nothing in --optimizer ", basis.optimizer, ", since ",
+             why);
+    }
+  };
+  if (o.model.tied) refuse({"head_lr"}, "the head is the embedding (see --embed_lr)");
+  if (!o.spectral())
+    refuse({"polar", "balance", "where", "pp_iterations", "pp_beta", "mu", "matrix_lr"},
+           "--optimizer adamw steps all parameters alike");
+  else if (o.stages.momentum == Momentum::none)
+    refuse({"mu", "nesterov"}, o.optimizer + " has none");
+  if (o.spectral() && o.balance == name(Balance::none))
+    refuse({"where", "pp_iterations", "pp_beta"}, o.optimizer + " balances no rows");
+  if (o.balance == name(Balance::riemannian))
+    refuse({"pp_iterations", "pp_beta"}, "balance=riemannian has rounds of its own");
 }
 
 void need(bool ok, const std::string& flag, double value, const char* rule) {
@@ -201,30 +257,13 @@ Options parse_train_options(int argc, char** argv) {
   };
   follow("--min_lr", o.min_lr, lowest(o), before.min_lr == lowest(before));
 
-  if (basis.resume() && app.count("--preset"))
-    fail("train_gpt: the run in ", basis.out_dir,
-         " goes on with the settings it was started with; "
-         "leave --preset out, or start a new run");
-  if (basis.resume() && !basis.optimizer.empty() && basis.optimizer != before.optimizer)
-    fail("train_gpt: the run in ", basis.out_dir,
-         " goes on with the optimizer it was started with, ", before.optimizer,
-         "; leave --optimizer out, or start a new run");
-  // A flag of a stage that the optimizer does not have would be lost without a word.
-  const auto refuse = [&](std::initializer_list<const char*> flags, const std::string& why) {
-    for (const char* flag : flags)
-      if (app.count(flag)) fail("train_gpt: ", flag, " means nothing here, since ", why);
-  };
-  if (o.model.tied) refuse({"--head_lr"}, "the head is the embedding (see --embed_lr)");
-  if (!o.spectral())
-    refuse({"--polar", "--balance", "--where", "--pp_iterations", "--pp_beta", "--momentum",
-            "--matrix_lr"},
-           "--optimizer adamw steps all parameters alike");
-  else if (o.stages.momentum == Momentum::none)
-    refuse({"--momentum"}, o.optimizer + " has none");
-  if (o.spectral() && o.balance == name(Balance::none))
-    refuse({"--where", "--pp_iterations", "--pp_beta"}, o.optimizer + " balances no rows");
-  if (o.balance == name(Balance::riemannian))
-    refuse({"--pp_iterations", "--pp_beta"}, "balance=riemannian has rounds of its own");
+  if (o.min_lr > std::max(0.0, o.learning_rate))
+    fail("train_gpt: --min_lr ", o.min_lr, " must not be above --learning_rate ", o.learning_rate);
+  if (app.count("--warmup_iters") && o.warmup_iters > o.max_iters)
+    fail("train_gpt: --warmup_iters ", o.warmup_iters, " must not be above --max_iters ",
+         o.max_iters);
+  if (basis.resume()) refuse_another_run(app, basis, before, o);
+  refuse_idle(app, basis, o);
 
   const RunOptions& r = options.run;
   options.run.resume = basis.resume();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "demos/interrupt.h"
 #include "optim/schedule.h"
 
 namespace borealis {
@@ -72,12 +73,17 @@ LearningRates learning_rates(const TrainOptions& o, int64_t step) {
   return LearningRates(hidden, o.embed_lr, o.head_lr, o.vector_lr) * factor;
 }
 
-double estimate_loss(const Gpt& model, const TokenStream& data, const TrainOptions& o,
-                     int64_t step) {
+bool validates_at(const TrainOptions& o, int64_t step) {
+  return step % o.eval_interval == 0 && step < o.max_iters;
+}
+
+std::optional<double> estimate_loss(const Gpt& model, const TokenStream& data,
+                                    const TrainOptions& o, int64_t step) {
   const NoGrad off;
   Rng rng = rng_for(o.seed, Purpose::evaluation, step);
   double sum = 0;
   for (int64_t i = 0; i < o.eval_iters; ++i) {
+    if (interruption()) return std::nullopt;
     const TokenBatch b = data.random_batch(o.batch_size, o.model.block_size, rng);
     sum += model.loss(b.inputs, b.targets).item();
   }
@@ -90,11 +96,12 @@ TokenBatch probe_batch(const TokenStream& data, const TrainOptions& o) {
   return data.random_batch((4096 + T - 1) / T, T, rng);
 }
 
-double full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size) {
+std::optional<double> full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size) {
   const NoGrad off;
   const int64_t T = model.config.block_size, windows = data.window_count(T);
   double sum = 0;
   for (int64_t first = 0; first < windows; first += batch_size) {
+    if (interruption()) return std::nullopt;
     const int64_t B = std::min(batch_size, windows - first);
     const TokenBatch b = data.windows(first, B, T);
     sum += model.loss(b.inputs, b.targets).item() * static_cast<double>(B);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "demos/checkpoint.h"
 #include "demos/text.h"
@@ -44,12 +45,15 @@ void check_memory(const TrainOptions& o);
 // What each role's learning rate is at a step, counted from 0.
 LearningRates learning_rates(const TrainOptions& o, int64_t step);
 
-// Mean loss over `batches` random batches: nanoGPT's estimate.
-double estimate_loss(const Gpt& model, const TokenStream& data, const TrainOptions& o,
-                     int64_t step);
+// Whether a validation and a checkpoint are due when this many steps are done.
+bool validates_at(const TrainOptions& o, int64_t step);
+// Mean loss over eval_iters random batches: nanoGPT's estimate. Nothing when a signal interrupts it
+// (demos/interrupt.h).
+std::optional<double> estimate_loss(const Gpt& model, const TokenStream& data,
+                                    const TrainOptions& o, int64_t step);
 // At least 4096 tokens to look into the network with: the same in every run of these settings.
 TokenBatch probe_batch(const TokenStream& data, const TrainOptions& o);
-// Mean loss over all consecutive, non-overlapping windows of block_size.
-double full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size);
+// Mean loss over all consecutive, non-overlapping windows of block_size; nothing when interrupted.
+std::optional<double> full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size);
 
 }  // namespace borealis

@@ -7,8 +7,10 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <vector>
 
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,6 +60,30 @@ inline std::string read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
+
+inline std::vector<nlohmann::json> log_of(const std::string& folder) {
+  std::vector<nlohmann::json> objects;
+  std::ifstream file(folder + "/log.jsonl");
+  for (std::string line; std::getline(file, line);) objects.push_back(nlohmann::json::parse(line));
+  return objects;
+}
+
+// Wrong input: status 1, one or two lines with the expected text, and nothing made.
+inline void refuses(const std::string& command, const std::string& expected,
+                    const std::string& untouched) {
+  INFO(command);
+  const Outcome o = run(command);
+  INFO(o.text);
+  CHECK(o.status == 1);
+  CHECK(o.says(expected));
+  CHECK(o.lines() <= 2);
+  CHECK(!std::filesystem::exists(untouched));
+}
+
+// A model that trains in a blink.
+inline const std::string tiny_model =
+    " --n_layer 1 --n_head 2 --n_embd 16 --block_size 8 --batch_size 4 --eval_interval 5"
+    " --eval_iters 2 --log_interval 1";
 
 // A text whose bytes depend on each other a little.
 inline std::string some_text() {
