@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <iostream>
+#include <sstream>
 #include <type_traits>
 
 #include <nlohmann/json.hpp>
@@ -183,7 +184,9 @@ void refuse_another_run(const CLI::App& app, const Basis& basis, const TrainOpti
          before.optimizer, "; leave --optimizer out, or start a new run");
   const nlohmann::json was = to_json(before), is = to_json(now);
   const auto text = [](const nlohmann::json& j) {
-    return j.is_string() ? j.get<std::string>() : j.dump();
+    std::ostringstream out;
+    j.is_string() ? out << j.get<std::string>() : j.is_number() ? out << j.get<double>() : out << j;
+    return out.str();
   };
   for (const char* flag :
        {"style", "n_layer", "n_head", "n_embd", "block_size", "mlp", "mlp_expansion", "bias"})

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -50,6 +53,61 @@ inline Outcome shell(const std::string& command) {
 // "train_gpt --flag …"
 inline Outcome run(const std::string& program_and_flags) {
   return shell(std::string(BOREALIS_PROGRAMS) + "/" + program_and_flags);
+}
+
+// A program that is running, to be sent signals. What it prints goes to `output`.
+class Running {
+ public:
+  Running(const std::string& program_and_flags, const std::string& output) {
+    const std::string command =
+        "exec " BOREALIS_PROGRAMS "/" + program_and_flags + " >'" + output + "' 2>&1";
+    // No signal may meet the test's own handlers in the child.
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      for (const int signal : {SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_DFL);
+      sigprocmask(SIG_SETMASK, &before, nullptr);
+      ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+      ::_exit(127);
+    }
+    sigprocmask(SIG_SETMASK, &before, nullptr);
+  }
+  ~Running() {
+    if (pid_ == 0) return;
+    send(SIGKILL);
+    wait();
+  }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+  int pid() const { return pid_; }
+  void send(int signal) const { ::kill(pid_, signal); }
+  bool ended() {
+    return pid_ == 0 || (::waitpid(pid_, &status_, WNOHANG) == pid_ && (pid_ = 0, true));
+  }
+  // As a shell counts it: 128 + n when signal n ended it.
+  int wait() {
+    if (pid_ != 0) ::waitpid(pid_, &status_, 0);
+    pid_ = 0;
+    return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
+  }
+
+ private:
+  pid_t pid_ = 0;
+  int status_ = 0;
+};
+
+inline void sleep_for(double seconds) {
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+}
+
+// Until it is so, a minute at most.
+template <class Condition>
+void wait_until(Condition&& condition) {
+  for (int i = 0; i < 6000 && !condition(); ++i) sleep_for(0.01);
+  REQUIRE(condition());
 }
 
 inline void write(const std::string& path, const std::string& content) {
