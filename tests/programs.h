@@ -93,6 +93,8 @@ class Running {
     pid_ = 0;
     return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
   }
+  // By a signal that it did not take.
+  bool was_killed() const { return WIFSIGNALED(status_); }
 
  private:
   pid_t pid_ = 0;

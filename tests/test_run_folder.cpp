@@ -151,9 +151,12 @@ TEST_CASE("train_gpt: a resume keeps the log's lines up to its checkpoint, and n
   const std::string resume = resume_of_three_steps(f), log = f / "out/log.jsonl";
   std::string text = read(log);
   text = text.substr(0, text.find("{\"final\""));
-  write(log, text + "{\"step\":4,\"train_loss\":1.0}\nno json\n{\"step\":\"x\"}\n{\"step\":5,\"tr");
+  const std::string longer = text + "{\"step\":4,\"train_loss\":1.0}\nno json\n{\"step\":5,\"tr";
+  write(log, longer);
+  fs::create_hard_link(log, f / "same");
   CHECK(run(resume).status == 0);
   CHECK(read(log).starts_with(text));
+  CHECK(read(f / "same") == longer);  // replaced whole, not emptied and written again
   const auto objects = log_of(f / "out");
   REQUIRE(objects.size() == 7);
   for (size_t i = 0; i < 6; ++i) CHECK(objects[i]["step"] == i + 1);

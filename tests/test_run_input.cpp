@@ -76,5 +76,6 @@ TEST_CASE("programs: output that gets lost is status 1 and one sentence") {
   // The run itself is whole, and nothing that was meant for the terminal got into its files.
   CHECK(log_of(f / "out").size() == 4);
   CHECK(log_of(f / "out").back()["final"] == true);
+  CHECK(read(f / "out/lock").find("step") == std::string::npos);
   CHECK(run("inspect " + (f / "out/ckpt.safetensors") + " <&-").status == 0);
 }

@@ -72,12 +72,23 @@ struct Runs {
   // One process, sent a signal at that moment.
   void stop(int signal, double moment) {
     const auto before = steps_kept();
+    fs::remove(f / "printed");
     Running process(command(), f / "printed");
     sleep_for(moment);
     process.send(signal);
     const int status = process.wait();
     INFO("signal ", signal, " after ", moment, " s: status ", status, "\n", read(f / "printed"));
     CHECK((status == 128 + signal || status == 0));
+    if (signal != SIGKILL) {
+      // Otherwise it came before the program began.
+      if (process.was_killed()) CHECK(read(f / "printed").empty());
+      // No step is lost.
+      if (fs::exists(checkpoint)) {
+        const auto log = log_of(cut);
+        CHECK((log.empty() ? 0 : log.back()["step"].get<int64_t>()) ==
+              read_checkpoint(checkpoint).step);
+      }
+    }
     const auto after = steps_kept();  // reads the checkpoint, too
     REQUIRE(after.size() >= before.size());
     CHECK(std::equal(before.begin(), before.end(), after.begin()));
