@@ -92,10 +92,6 @@ void check_size(const GptConfig& model, const std::map<std::string, Tensor>& wei
   const auto tensors = static_cast<int64_t>(weights.size());
   if (tensors < 6 * model.n_layer)
     fail("a model of ", model.n_layer, " layers, but weights of ", tensors, " tensors");
-  // The one thing whose size no weight shows: tables of 64 MiB at most.
-  if (model.position == Position::rotary && model.block_size * model.head_size() > 1 << 24)
-    fail("block_size ", model.block_size, " is too much for rotary positions of ",
-         model.head_size(), " channels");
 }
 
 }  // namespace

@@ -13,8 +13,9 @@ namespace borealis {
 
 namespace {
 
-// A file opened later must not get the number of a standard stream that was closed, and with it
-// what is meant for that stream. The wrong way round, so that using it is still an error.
+// A file opened later, be it by a library, must not get the number of a standard stream that was
+// closed, and with it what is meant for that stream. The wrong way round, so that using it is still
+// an error.
 void occupy_standard_streams() {
   for (const int file : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     // The lowest free number, which open gives, is this one.
@@ -23,10 +24,12 @@ void occupy_standard_streams() {
       return;
 }
 
+// Before main, so in every program that uses this file.
+[[maybe_unused]] const bool occupied = (occupy_standard_streams(), true);
+
 }  // namespace
 
 int run_program(const char* name, int (*body)(int, char**), int argc, char** argv) {
-  occupy_standard_streams();
   int status = 1;
   try {
     status = body(argc, argv);

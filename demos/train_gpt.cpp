@@ -114,7 +114,7 @@ int run(int argc, char** argv) {
   Optimizers optimizers(model.parameters(), t);
   if (o.run.resume) {
     from_file(model.parameters(), saved.weights, checkpoint_path);
-    optimizers.load_state(saved.optimizer, saved.step);
+    optimizers.load_state(saved.optimizer, saved.step, checkpoint_path);
   }
   Diagnosis diagnosis(model, optimizers, probe_batch(corpus.val, t).inputs);
   const TokenBatch first_batch = corpus.train.windows(0, 1, t.model.block_size);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "demos/interrupt.h"
+#include "engine/safetensors.h"
 #include "optim/schedule.h"
 
 namespace borealis {
@@ -39,10 +40,20 @@ std::map<std::string, Tensor> Optimizers::state() const {
   return tensors;
 }
 
-void Optimizers::load_state(const std::map<std::string, Tensor>& tensors, int64_t steps) {
+void Optimizers::load_state(const std::map<std::string, Tensor>& tensors, int64_t steps,
+                            const std::string& source) try {
+  const auto own = state();
+  for (const auto& [name, t] : tensors) {
+    if (!own.count(name))
+      fail("its optimizer's state has '", printable(name), "', which this optimizer does not keep");
+    if (!backend(t.device()).all_finite(t))
+      fail("its optimizer's '", name, "' holds NaN or infinity, and training cannot go on from it");
+  }
   const OptimizerState saved{steps, tensors};
   if (spectral_) spectral_->load_state(saved);
   adamw_.load_state(saved);
+} catch (const std::invalid_argument& e) {
+  fail_runtime(source, ": ", e.what());
 }
 
 void check_memory(const TrainOptions& o) {

@@ -29,8 +29,10 @@ class Optimizers {
   void step(const LearningRates& rates);
 
   std::map<std::string, Tensor> state() const;
-  // `steps`: updates made when the state was saved.
-  void load_state(const std::map<std::string, Tensor>& tensors, int64_t steps);
+  // `steps`: updates made when the state was saved. Fails naming `source`, the file, on a state
+  // that is not exactly this optimizer's, or not finite.
+  void load_state(const std::map<std::string, Tensor>& tensors, int64_t steps,
+                  const std::string& source);
 
  private:
   ParamArena arena_;

@@ -48,6 +48,9 @@ void GptConfig::check() const {
   if (position == Position::rotary && head_size() % 4)
     fail("gpt: rotary positions need a head size that is a multiple of 4, got n_embd / n_head = ",
          head_size());
+  if (position == Position::rotary && block_size * head_size() > 1 << 24)  // tables of 64 MiB
+    fail("gpt: block_size = ", block_size, " is too much for rotary positions of ", head_size(),
+         " channels; the product may be ", 1 << 24, " at most");
   if (!(mlp_expansion > 0 && mlp_expansion <= 1024) || mlp_hidden() < 1)
     fail("gpt: mlp_expansion = ", mlp_expansion, " must be positive and at most 1024");
   if (!(dropout >= 0 && dropout < 1)) fail("gpt: dropout = ", dropout, " must be in [0, 1)");

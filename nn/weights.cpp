@@ -13,6 +13,7 @@ namespace {
 // Calls f(name, part) for each tensor a file keeps of this parameter; `whole` is split by rows.
 template <class F>
 void for_each_part(const Parameter& p, const Tensor& whole, F f) {
+  check_blocks(p);
   if (p.block_names.empty()) return f(p.name, whole);
   const int64_t rows = whole.size(0) / p.blocks;
   for (int64_t b = 0; b < p.blocks; ++b)
@@ -124,6 +125,7 @@ void from_file(const ParamList& params, const std::map<std::string, Tensor>& ten
                  " that the model does not take, ", left == 1 ? "" : "the first ", "'",
                  printable(first), "'; it is of another model");
   for (const auto& [to, from] : copies) to.copy_from(from);
+  for (const Parameter& p : params) p.var.mark_changed();
 }
 
 }  // namespace borealis

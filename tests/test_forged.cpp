@@ -135,7 +135,7 @@ TEST_CASE("forged checkpoints: what is claimed costs nothing before it is refuse
   sized("modern",
         both(both(option("block_size", 1'000'000), option("n_embd", 64)),
              weight("w", Tensor::zeros({200'000}))),
-        "block_size 1000000 is too much for rotary positions of 32 channels");
+        "block_size = 1000000 is too much for rotary positions of 32 channels");
 }
 
 TEST_CASE("forged checkpoints: a description that does not hold together is refused") {
@@ -186,6 +186,32 @@ TEST_CASE("forged checkpoints: a description that does not hold together is refu
   }
   forge(f / "good", f / "bad", text("step", "12abc"));
   refuses(sampling_from(f / "bad"), "bad: its description is damaged (step '12abc' is no count)");
+}
+
+TEST_CASE("forged checkpoints: an optimizer's state that is not the run's, or no numbers") {
+  const Checkpoint good = honest(GptConfig::gpt2());
+  Rng rng(1);
+  const Gpt model(good.options.model, rng);
+  Optimizers optimizers(model.parameters(), good.options);
+  const auto refuses_state = [&](const std::function<void(std::map<std::string, Tensor>&)>& change,
+                                 const char* expected) {
+    auto state = good.optimizer;
+    change(state);
+    CHECK_THROWS_WITH_AS(optimizers.load_state(state, 3, "FILE"), doctest::Contains(expected),
+                         std::runtime_error);
+    CHECK_THROWS_WITH(optimizers.load_state(state, 3, "FILE"), doctest::Contains("FILE: "));
+  };
+  const std::string first = good.optimizer.begin()->first;
+  refuses_state([](auto& s) { s["left/over"] = Tensor::zeros({1}); },
+                "has 'left/over', which this optimizer does not keep");
+  refuses_state([&](auto& s) { s.erase(first); }, "the saved state has no '");
+  refuses_state([&](auto& s) { s[first] = Tensor::zeros({3, 1, 2}); }, "[3, 1, 2]");
+  refuses_state(
+      [&](auto& s) {
+        s[first] = Tensor::full(s[first].shape(), std::numeric_limits<double>::infinity());
+      },
+      "holds NaN or infinity");
+  optimizers.load_state(good.optimizer, 3, "FILE");
 }
 
 TEST_CASE("forged checkpoints: weights that are another model's, or no numbers") {
