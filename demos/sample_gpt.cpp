@@ -35,8 +35,6 @@ int run(int argc, char** argv) {
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   parse_flags(app, argc, argv);
-  if (app.count("--start") && o.start.empty())
-    fail("sample: --start must hold at least one character");
   check(o);
   set_threads(threads);
   const Device where = parse_device(device);
