@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include "engine/backend.h"
 #include "engine/fastmath.h"
@@ -85,7 +86,8 @@ TEST_CASE("tensor: views and their limits") {
   CHECK_THROWS_WITH_AS(t.item(), "item: [4, 3] is not a single number", std::invalid_argument);
   CHECK_THROWS_WITH_AS(t.data<float>(), "tensor: asked for f32, but [4, 3] holds f64",
                        std::invalid_argument);
-  CHECK_THROWS_WITH_AS(Tensor().data<float>(), "data: this tensor was never made", std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Tensor().data<float>(), "data: this tensor was never made",
+                       std::invalid_argument);
   CHECK_THROWS_WITH_AS(Tensor::of<float>({3}, {1, 2}), "tensor: [3] takes 3 values, got 2",
                        std::invalid_argument);
 }
@@ -138,10 +140,15 @@ TEST_CASE("pool: the system is asked no more once shapes repeat, trim gives all 
   CHECK(p.cached() == 0);
 }
 
+TEST_CASE("pool: the CPU's cap is the machine's memory") {
+  const auto pages = static_cast<size_t>(sysconf(_SC_PHYS_PAGES));
+  CHECK(pool(Device{}).cap() == pages * static_cast<size_t>(sysconf(_SC_PAGE_SIZE)));
+}
+
 TEST_CASE("pool: the cap holds, and the cache goes before it is hit") {
   Pool& p = pool(Device{});
   p.trim();
-  const size_t megabyte = 1 << 20;
+  const size_t megabyte = 1 << 20, before = p.cap();
   p.set_cap(p.live() + 2 * megabyte);
   { const Tensor t({3, 1 << 17}); }
   CHECK(p.cached() > 0);
@@ -150,6 +157,7 @@ TEST_CASE("pool: the cap holds, and the cache goes before it is hit") {
   CHECK_THROWS_WITH_AS(Tensor({3, 1 << 18}), Contains("under a cap of"), std::runtime_error);
   p.set_cap(0);
   CHECK(Tensor({3, 1 << 18}).numel() == 3 << 18);
+  p.set_cap(before);
 }
 
 TEST_CASE("philox: the published known answers") {

@@ -105,6 +105,62 @@ TEST_CASE("gpt: each parameter knows its role, blocks and neurons") {
   CHECK(heads == 1);
 }
 
+TEST_CASE("gpt: the two styles' switches, as the table in nn/README.md has them") {
+  const GptConfig a = GptConfig::gpt2(), b = GptConfig::modern();
+  CHECK(a.norm == NormKind::layer);
+  CHECK(b.norm == NormKind::rms);
+  CHECK(a.norm_eps == 1e-5);
+  CHECK(b.norm_eps == 1e-6);
+  CHECK((!a.norm_after_embedding && b.norm_after_embedding));
+  CHECK(a.position == Position::learned);
+  CHECK(b.position == Position::rotary);
+  CHECK((!a.qk_norm && b.qk_norm));
+  CHECK(a.attention_scale == 0);
+  CHECK(b.attention_scale == 0.12);
+  CHECK(a.mlp == MlpKind::gelu_erf);
+  CHECK(b.mlp == MlpKind::relu_squared);
+  CHECK((a.tied && !b.tied));
+  CHECK(a.logit_cap == 0);
+  CHECK(b.logit_cap == 15);
+  for (const GptConfig& c : {a, b}) {
+    CHECK(c.mlp_expansion == 4);
+    CHECK(c.bias);
+    CHECK(c.dropout == 0);
+  }
+}
+
+TEST_CASE("gpt: the names of styles and MLPs, there and back") {
+  const std::pair<const char*, MlpKind> mlps[] = {{"gelu", MlpKind::gelu_erf},
+                                                  {"gelu_tanh", MlpKind::gelu_tanh},
+                                                  {"relu_squared", MlpKind::relu_squared},
+                                                  {"swiglu", MlpKind::swiglu}};
+  for (const auto& [text, mlp] : mlps) {
+    CHECK(name(mlp) == std::string(text));
+    CHECK(parse_mlp(text) == mlp);
+  }
+  const std::pair<const char*, Style> styles[] = {{"gpt2", Style::gpt2}, {"modern", Style::modern}};
+  for (const auto& [text, style] : styles) {
+    CHECK(name(style) == std::string(text));
+    CHECK(parse_style(text) == style);
+  }
+  CHECK_THROWS(parse_mlp("gelu_erf"));
+  CHECK_THROWS(parse_style(""));
+}
+
+TEST_CASE("gpt: counts of numbers and of floating-point operations") {
+  Rng rng(1);
+  // Blocks of 12 C² in matrices, 9 C of biases beside them and 4 C in norms; C = 24, V = 23.
+  const Gpt tied(tiny(GptConfig::gpt2()), rng);
+  const int64_t matrices = 2 * 12 * 24 * 24;
+  CHECK(tied.parameter_count() == matrices + 2 * (9 + 4) * 24 + 2 * 24 + (23 + 16) * 24);
+  CHECK(tied.flops_per_token(16) == 6 * (matrices + 23 * 24) + 6 * 2 * 24 * 16);
+  CHECK(tied.flops_per_token(8) == 6 * (matrices + 23 * 24) + 6 * 2 * 24 * 8);
+  const Gpt untied(tiny(GptConfig::modern()), rng);
+  CHECK(untied.parameter_count() ==
+        matrices + 2 * (9 + 2) * 24 + 2 * 24 + 23 * 24 + (23 * 24 + 23));
+  CHECK(untied.flops_per_token(16) == tied.flops_per_token(16));
+}
+
 TEST_CASE(
     "gpt: the initial loss of the modern style is ln V exactly, since the head starts at zero") {
   Rng rng(3);

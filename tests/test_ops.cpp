@@ -129,6 +129,22 @@ TEST_CASE("op table: gradients agree with differences in f64") {
   }
 }
 
+TEST_CASE("op table: an input that alone wants a gradient gets the one it gets among all") {
+  for (const OpCase& row : op_cases()) {
+    if (row.inputs.size() < 2) continue;
+    const Outcome together = run(row, DType::f64);
+    const std::vector<Tensor> inputs = make_inputs(row, DType::f64);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      INFO(title(row), ", input ", i);
+      std::vector<Var> alone;
+      for (size_t k = 0; k < inputs.size(); ++k)
+        alone.push_back(k == i ? Var::leaf(inputs[k]) : Var(inputs[k]));
+      weighted(row.f(alone)).backward();
+      CHECK(relative_error(alone[i].grad(), together.leaves[i].grad()) <= 1e-14);
+    }
+  }
+}
+
 TEST_CASE("op table: f32 agrees with f64") {
   for (const OpCase& row : op_cases()) {
     INFO(title(row));

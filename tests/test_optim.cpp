@@ -178,6 +178,16 @@ TEST_CASE("AdamW: takes only what it is given") {
   CHECK(adamw.state().tensors.count("head/m") == 0);
 }
 
+TEST_CASE("AdamW: leaves out what lies between two that it takes") {
+  const ParamList list = small_model();  // bias, h.0.gain, h.1.gain lie side by side
+  const ParamArena arena(list);
+  set_gradients(list, 2);
+  const std::vector<Tensor> now = values(list);
+  AdamW(arena, {}, [](const Parameter& p) { return p.name != "h.0.gain"; }).step(.1);
+  for (size_t i = 0; i < list.size(); ++i)
+    CHECK(same_bytes(list[i].var.value(), now[i]) == (list[i].name == "h.0.gain"));
+}
+
 TEST_CASE("AdamW: bad settings") {
   const ParamArena arena(small_model());
   CHECK_THROWS_WITH(AdamW(arena, {.beta1 = 1}),

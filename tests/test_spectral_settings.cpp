@@ -1,5 +1,7 @@
 // The settings of a spectral optimizer as text, and what is refused.
 #include <limits>
+#include <set>
+#include <string>
 
 #include <doctest/doctest.h>
 
@@ -24,6 +26,76 @@ std::string nothing(bool nesterov) {
 
 }  // namespace
 
+TEST_CASE(
+    "spectral settings: every row has a key and a name of its own, a source, and a rate of the "
+    "usual size") {
+  std::set<std::string> keys, names;
+  for (const SpectralMethod& row : spectral_methods()) {
+    CAPTURE(row.key);
+    CHECK(keys.insert(row.key).second);
+    CHECK(names.insert(row.config.name).second);
+    CHECK(std::string(row.key).size() > 2);
+    CHECK(row.config.name.size() > 2);
+    CHECK(std::string(row.source).size() > 9);
+  }
+}
+
+// A run without --matrix_lr and --weight_decay depends on them, so none changes unseen.
+TEST_CASE("spectral settings: the default rates and decays") {
+  const struct {
+    std::string key;
+    double lr, weight_decay;
+  } rows[] = {{"aurora", 0.025, 0.025},
+              {"aurora_release", 0.02, 0.025},
+              {"aurora_release_2026_05", 0.02, 0.025},
+              {"aurora_paper", 0.02, 0.025},
+              {"aurora_wide", 0.02, 0.025},
+              {"aurora_riemannian", 0.02, 0.025},
+              {"aurora_contra", 0.02, 0},
+              {"muon", 0.02, 0.025},
+              {"muon_simple_quintic", 0.02, 0.025},
+              {"muon_polar_express", 0.02, 0.025},
+              {"muon_cans", 0.02, 0.025},
+              {"turbo_muon", 0.02, 0.025},
+              {"spectral_descent", 0.05, 0.015},
+              {"moonlight", 0.01, 0.1},
+              {"normuon", 0.02, 0.025},
+              {"normuon_paper", 0.01, 0.025},
+              {"normuon_longer", 0.02, 0.025},
+              {"u_normuon", 0.02, 0.025},
+              {"u_normuon_stateful", 0.02, 0.025},
+              {"muoneq_r", 0.01, 0.1},
+              {"muoneq_c", 0.01, 0.1},
+              {"muoneq_rc", 0.02, 0.1},
+              {"contra_muon", 0.02, 0},
+              {"soft_muon", 0.02, 0.025},
+              {"adamuon", 0.02, 0.01},
+              {"rmnp", 0.006, 0.025},
+              {"sron", 0.001, 0},
+              {"sinkgd", 0.001, 0},
+              {"swan", 0.1, 0},
+              {"muonh", 0.05, 0},
+              {"muon_plus", 0.02, 0},
+              {"muon2", 0.04, 0.0125},
+              {"scale", 0.02, 0},
+              {"sgd", 3, 0}};
+  CHECK(spectral_methods().size() == std::size(rows));
+  for (const auto& row : rows) {
+    CAPTURE(row.key);
+    CHECK(parse_spectral(row.key).lr == row.lr);
+    CHECK(parse_spectral(row.key).config.weight_decay == row.weight_decay);
+  }
+}
+
+TEST_CASE("spectral settings: contra costs eleven products with a vector") {
+  for (const std::string row : {"muon", "aurora", "aurora_release", "aurora_riemannian"}) {
+    const SpectralConfig without = parse_spectral(row).config,
+                         with = parse_spectral(row + ",contra=0.5").config;
+    CHECK(spectral_flops(with, 40, 10) - spectral_flops(without, 40, 10) ==
+          doctest::Approx(22 * 40 * 10));
+  }
+}
+
 TEST_CASE("spectral settings: as text, and back") {
   CHECK(stages(parse_spectral(nothing(true)).config) == "");
   for (const SpectralMethod& row : spectral_methods()) {
@@ -40,6 +112,11 @@ TEST_CASE("spectral settings: as text, and back") {
     CHECK(same.config.name == row.config.name);
     CHECK(same.lr == row.lr);
   }
+  // The paper's form has a beta of 0, which is as good as none; a single round is a round.
+  CHECK(stages(parse_spectral("aurora_paper,pp_beta=0").config).find("pp_beta") ==
+        std::string::npos);
+  CHECK(stages(parse_spectral("aurora,pp_iterations=1").config).find("pp_iterations=1") !=
+        std::string::npos);
   // Each setting alone, with a value that no row and no default has.
   const std::string all_settings =
       "momentum=sum,mu=0.875,nesterov=true,pre=rows_columns,pre_eps=0.125,polar=you5,"
@@ -136,7 +213,8 @@ TEST_CASE("spectral settings: stages that contradict each other") {
   says("aurora_riemannian,polar=quintic5",
        "Riemannian Aurora: balance=riemannian needs orthonormal columns, which polar=quintic5 "
        "leaves some way off; use cans12, polar_express8, simple_quintic12 or svd");
-  CHECK_NOTHROW(check(parse_spectral("aurora_riemannian,polar=svd").config));
+  for (const std::string exact : {"svd", "cans12", "polar_express8", "simple_quintic12"})
+    CHECK_NOTHROW(check(parse_spectral("aurora_riemannian,polar=" + exact).config));
 }
 
 TEST_CASE("spectral settings: a checkpoint's text brings everything back") {
@@ -180,6 +258,11 @@ TEST_CASE("spectral settings: numbers out of range") {
 
   SpectralConfig c = muon();  // the ends that are allowed
   c.direction = {.balance = Balance::paper, .pp_beta = 0};
-  c.beta2 = c.contra = c.weight_decay = c.floor = c.post_eps = 0;
-  CHECK_NOTHROW(check(c));
+  c.beta2 = c.contra = c.weight_decay = c.floor = c.pre_eps = c.post_eps = 0;
+  for (const int rounds : {1, 100}) {
+    c.direction.pp_iterations = rounds;
+    CHECK_NOTHROW(check(c));
+  }
+  c.direction.pp_iterations = 0;
+  CHECK_THROWS(check(c));
 }

@@ -1,0 +1,222 @@
+// What the command line makes of a run, what is refused, and how it travels in a checkpoint.
+#include <limits>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "demos/presets.h"
+#include "demos/train_options.h"
+#include "optim/spectral_methods.h"
+
+using namespace borealis;
+
+namespace {
+
+TrainOptions usual(const std::string& optimizer = "adamw") {
+  TrainOptions o = preset_options("nano", "gpt2", optimizer);
+  o.model.vocab = 65;
+  return o;
+}
+
+template <class Change>
+bool accepts(Change change, const std::string& optimizer = "adamw") {
+  TrainOptions o = usual(optimizer);
+  change(o);
+  try {
+    check(o);
+  } catch (const std::invalid_argument&) {
+    return false;
+  }
+  return true;
+}
+
+TrainOptions parsed(std::vector<std::string> flags) {
+  flags.insert(flags.begin(), "train_gpt");
+  std::vector<char*> argv;
+  for (std::string& flag : flags) argv.push_back(flag.data());
+  return parse_train_options(static_cast<int>(argv.size()), argv.data()).train;
+}
+
+}  // namespace
+
+TEST_CASE("train options: numbers are held to their ranges, ends included") {
+  CHECK(accepts([](TrainOptions&) {}));
+  CHECK(accepts([](TrainOptions&) {}, "aurora"));
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  for (double TrainOptions::*field :
+       {&TrainOptions::learning_rate, &TrainOptions::matrix_lr, &TrainOptions::embed_lr,
+        &TrainOptions::head_lr, &TrainOptions::vector_lr, &TrainOptions::weight_decay,
+        &TrainOptions::grad_clip, &TrainOptions::min_lr}) {
+    CHECK(accepts([&](TrainOptions& o) { o.*field = 0; }));
+    for (const double bad : {-1e-9, infinity, std::numeric_limits<double>::quiet_NaN()})
+      CHECK(!accepts([&](TrainOptions& o) { o.*field = bad; }));
+  }
+  for (double TrainOptions::*beta : {&TrainOptions::beta1, &TrainOptions::beta2}) {
+    for (const double good : {0.0, 0.999}) CHECK(accepts([&](TrainOptions& o) { o.*beta = good; }));
+    for (const double bad : {1.0, -0.1}) CHECK(!accepts([&](TrainOptions& o) { o.*beta = bad; }));
+  }
+  for (int64_t TrainOptions::*count :
+       {&TrainOptions::batch_size, &TrainOptions::eval_interval, &TrainOptions::eval_iters,
+        &TrainOptions::max_iters, &TrainOptions::warmup_iters, &TrainOptions::lr_decay_iters}) {
+    const bool may_be_zero = count == &TrainOptions::max_iters ||
+                             count == &TrainOptions::warmup_iters ||
+                             count == &TrainOptions::lr_decay_iters;
+    CHECK(accepts([&](TrainOptions& o) { o.*count = 0; }) == may_be_zero);
+    CHECK(!accepts([&](TrainOptions& o) { o.*count = -1; }));
+    CHECK(accepts([&](TrainOptions& o) { o.*count = 1; }));
+    CHECK(accepts([&](TrainOptions& o) { o.*count = 1000000000; }));
+    CHECK(!accepts([&](TrainOptions& o) { o.*count = 1000000001; }));
+  }
+  for (const auto& [rounds, good] : {std::pair{0, false}, {1, true}, {100, true}, {101, false}})
+    CHECK(accepts([&](TrainOptions& o) { o.pp_iterations = rounds; }) == good);
+}
+
+TEST_CASE("train options: stages by unknown names are refused, also where AdamW leaves them idle") {
+  for (std::string TrainOptions::*stage :
+       {&TrainOptions::polar, &TrainOptions::balance, &TrainOptions::where})
+    for (const std::string optimizer : {"adamw", "aurora"})
+      CHECK(!accepts([&](TrainOptions& o) { o.*stage = "odd"; }, optimizer));
+  CHECK(!accepts([](TrainOptions& o) { o.pp_beta = 0; }, "aurora"));
+  CHECK(!accepts([](TrainOptions& o) { o.momentum = 1; }, "muon"));
+  const auto decay = [](double lr, double weight_decay) {
+    return accepts([&](TrainOptions& o) { o.matrix_lr = lr, o.weight_decay = weight_decay; },
+                   "muon");
+  };
+  CHECK(decay(0.5, 1.9));
+  CHECK(!decay(0.5, 2));
+  CHECK(!decay(2, 0.5));
+}
+
+TEST_CASE("train options: all of them travel through a checkpoint's text") {
+  for (const std::string style : {"gpt2", "modern"})
+    for (const std::string optimizer : {"adamw", "aurora", "muon,pre=rows,decay=cautious"}) {
+      TrainOptions o = preset_options("small", style, optimizer);
+      o.model.vocab = 42;
+      const nlohmann::json defaults = to_json(o);
+      o.model.n_layer = 3, o.model.n_head = 5, o.model.n_embd = 35, o.model.block_size = 9;
+      o.model.mlp = MlpKind::swiglu, o.model.mlp_expansion = 2.5;
+      o.model.dropout = 0.125, o.model.bias = !o.model.bias;
+      o.batch_size = 7, o.polar = "cans12", o.where = "wide", o.balance = "published";
+      o.pp_iterations = 4, o.pp_beta = 0.75, o.momentum = 0.875;
+      o.learning_rate = 1e-17, o.matrix_lr = 0.1, o.weight_decay = 0.3;
+      o.embed_lr = 0.01, o.head_lr = 0.02, o.vector_lr = 0.03;
+      o.beta1 = 0.7, o.beta2 = 0.8, o.grad_clip = 0.5, o.min_lr = 1e-18;
+      o.schedule = o.schedule == Schedule::cosine ? Schedule::linear : Schedule::cosine;
+      o.max_iters = 11, o.warmup_iters = 12, o.lr_decay_iters = 13;
+      o.eval_interval = 14, o.eval_iters = 15, o.seed = UINT64_MAX;
+      const nlohmann::json j = to_json(o);
+      for (const auto& [key, value] : j.items()) {
+        const bool same = key == "style" || key == "optimizer" || key == "vocab";
+        const bool stages = key == "stages";
+        if (!stages) CHECK_MESSAGE((value == defaults[key]) == same, key);
+      }
+      const TrainOptions back = train_options_from_json(nlohmann::json::parse(j.dump()));
+      CHECK(to_json(back) == j);
+      CHECK(back.model.norm == o.model.norm);
+      CHECK(back.model.tied == o.model.tied);
+      CHECK(back.model.position == o.model.position);
+      CHECK(back.seed == UINT64_MAX);
+      CHECK(back.spectral() == (optimizer != "adamw"));
+      if (back.spectral()) {
+        CHECK(all_stages(spectral_config(back)) == all_stages(spectral_config(o)));
+        CHECK(spectral_config(back).direction.polar == Polar::cans12);
+        CHECK(spectral_config(back).direction.balance == Balance::published);
+        CHECK(spectral_config(back).where == Where::wide);
+        CHECK(spectral_config(back).mu == 0.875);
+        CHECK(spectral_config(back).weight_decay == 0.3);
+        CHECK(spectral_config(back).direction.pp_beta == 0.75);
+        CHECK(spectral_config(back).direction.pp_iterations == 4);
+        CHECK(spectral_config(back).name == optimizer);
+      }
+    }
+}
+
+TEST_CASE("train options: what is not given follows what is") {
+  const TrainOptions usual_run = parsed({});
+  CHECK(usual_run.optimizer == "adamw");
+  CHECK(usual_run.max_iters == 2000);
+  CHECK(usual_run.lr_decay_iters == 2000);
+  const TrainOptions o = parsed({"--learning_rate", "0.5", "--max-iters", "77"});
+  CHECK(o.embed_lr == 0.5);
+  CHECK(o.head_lr == 0.5);
+  CHECK(o.vector_lr == 0.5);
+  CHECK(o.min_lr == 0.05);
+  CHECK(o.max_iters == 77);
+  CHECK(o.lr_decay_iters == 77);
+  const TrainOptions given = parsed({"--learning_rate", "0.5", "--embed_lr", "0.25", "--vector_lr",
+                                     "0.125", "--min_lr", "0", "--lr_decay_iters", "9"});
+  CHECK(given.embed_lr == 0.25);
+  CHECK(given.vector_lr == 0.125);
+  CHECK(given.head_lr == 0.5);
+  CHECK(given.min_lr == 0);
+  CHECK(given.lr_decay_iters == 9);
+  CHECK(parsed({"--schedule", "linear", "--learning_rate", "0.5"}).min_lr == 0);
+  // Of a flag given twice the last counts; enums are read by name.
+  const TrainOptions twice =
+      parsed({"--n_layer", "2", "--n_layer", "3", "--mlp", "swiglu", "--style", "modern"});
+  CHECK(twice.model.n_layer == 3);
+  CHECK(twice.model.mlp == MlpKind::swiglu);
+  CHECK(twice.model.style == Style::modern);
+  // The track's rates stand apart from the learning rate, and stay.
+  CHECK(parsed({"--preset", "track3-nano", "--learning_rate", "0.5"}).embed_lr == 0.3);
+}
+
+TEST_CASE("train options: presets and their optimizers' companions") {
+  const TrainOptions nano = preset_options("nano");
+  CHECK(nano.model.style == Style::gpt2);
+  CHECK(!nano.model.bias);
+  CHECK(nano.model.n_layer == 4);
+  CHECK(nano.model.n_head == 4);
+  CHECK(nano.model.n_embd == 128);
+  CHECK(nano.model.block_size == 64);
+  CHECK(nano.batch_size == 12);
+  CHECK(nano.schedule == Schedule::cosine);
+  CHECK(nano.min_lr == nano.learning_rate / 10);
+  CHECK(nano.warmup_iters == 100);
+  CHECK(nano.weight_decay == 0.1);
+  const TrainOptions small = preset_options("small");
+  CHECK(small.model.n_layer == 6);
+  CHECK(small.model.n_head == 6);
+  CHECK(small.model.n_embd == 384);
+  CHECK(small.model.block_size == 256);
+  CHECK(small.model.dropout == 0.2);
+  CHECK(small.batch_size == 16);
+  CHECK(small.max_iters == 5000);
+  CHECK(small.lr_decay_iters == 5000);
+  const TrainOptions large = preset_options("gpt2-124m");
+  CHECK(large.model.n_layer == 12);
+  CHECK(large.model.n_head == 12);
+  CHECK(large.model.n_embd == 768);
+  CHECK(large.model.block_size == 1024);
+  CHECK(large.batch_size == 12);
+  CHECK(large.max_iters == 600000);
+  CHECK(large.learning_rate == 6e-4);
+  CHECK(large.embed_lr == 6e-4);
+  CHECK(large.beta2 == 0.95);
+  CHECK(large.warmup_iters == 2000);
+
+  const TrainOptions aurora_run = preset_options("nano", "modern", "aurora");
+  CHECK(aurora_run.model.bias);
+  CHECK(aurora_run.schedule == Schedule::linear);
+  CHECK(aurora_run.min_lr == 0);
+  CHECK(aurora_run.learning_rate == 0.015);
+  CHECK(aurora_run.vector_lr == 0.015);
+  CHECK(aurora_run.beta1 == 0.8);
+  CHECK(aurora_run.beta2 == 0.95);
+  CHECK(aurora_run.warmup_iters == 0);
+
+  const TrainOptions track = preset_options("track3-nano");
+  CHECK(track.model.style == Style::modern);
+  CHECK(track.optimizer == "aurora_contra");
+  CHECK(track.embed_lr == 0.3);
+  CHECK(track.head_lr == 1.0 / 320);
+  CHECK(track.vector_lr == 0.01);
+  CHECK(track.warmup_iters == 0);
+  const TrainOptions track_adamw = preset_options("track3-nano", "", "adamw");
+  CHECK(track_adamw.learning_rate == 0.003);
+  CHECK(track_adamw.weight_decay == 0);
+  CHECK(track_adamw.schedule == Schedule::linear);
+  CHECK(track_adamw.min_lr == 0);
+  CHECK_THROWS(preset_options("track3-nano", "gpt2"));
+  CHECK_THROWS(preset_options("huge"));
+}
