@@ -4,10 +4,12 @@
 #include <limits>
 
 #include <doctest/doctest.h>
+#include <sched.h>
 
 #include "autograd/ops.h"
 #include "engine/backend.h"
 #include "engine/matrix.h"
+#include "engine/parallel.h"
 #include "optim/adamw.h"
 #include "tests/compare.h"
 #include "tests/small_model.h"
@@ -154,6 +156,17 @@ TEST_CASE("edges: devices as text") {
   for (const char* text :
        {"", "abc", "cpu:0", "cuda:", "cuda:x", "cuda:1x", "cuda:100", "cudb", "xcuda:1"})
     CHECK_MESSAGE(!takes([&] { parse_device(text); }), text);
+}
+
+TEST_CASE("edges: as many threads as are asked for, one per core at 0") {
+  const int before = threads();
+  set_threads(3);
+  CHECK(threads() == 3);
+  set_threads(0);
+  cpu_set_t set;
+  REQUIRE(sched_getaffinity(0, sizeof set, &set) == 0);
+  CHECK(threads() >= CPU_COUNT(&set));  // a bound main thread sees fewer cores than the process has
+  set_threads(before);
 }
 
 TEST_CASE("edges: products") {

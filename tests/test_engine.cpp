@@ -145,6 +145,16 @@ TEST_CASE("pool: the CPU's cap is the machine's memory") {
   CHECK(pool(Device{}).cap() == pages * static_cast<size_t>(sysconf(_SC_PAGE_SIZE)));
 }
 
+TEST_CASE("pool: what is cached goes down by each block that is taken") {
+  Pool& p = pool(Device{});
+  p.trim();
+  { const Tensor a({1000}), b({1000}); }
+  const size_t both = p.cached();
+  const Tensor a({1000});
+  CHECK(p.cached() == both / 2);
+  CHECK(both == 2 * 4096);
+}
+
 TEST_CASE("pool: the cap holds, and the cache goes before it is hit") {
   Pool& p = pool(Device{});
   p.trim();

@@ -175,6 +175,25 @@ TEST_CASE("spectral: measures its updates when asked") {
   CHECK(up.polar_error == doctest::Approx(polar_error(U)).epsilon(1e-6));
 }
 
+TEST_CASE("spectral: the reported update is as long as what moves, whatever sets its scale") {
+  for (const std::string settings :
+       {"muon,weight_decay=0", "muon,weight_decay=0,scale=none,decay=hyperball",
+        "muon,weight_decay=0,scale=match_rms,alpha=0.5"}) {
+    CAPTURE(settings);
+    Single one({40, 10}, DType::f64);
+    Spectral optimizer(one.arena, parse_spectral(settings).config);
+    optimizer.diagnose(true);
+    set_gradients(one.list, 1);
+    const Tensor before = one.w().clone(), moved = one.w().clone();
+    optimizer.step(1e-4);
+    axpby(moved, 1, one.w(), -1);
+    const double ratio =
+        std::sqrt(frobenius_squares(moved).item() / frobenius_squares(before).item());
+    REQUIRE(optimizer.report().size() == 1);
+    CHECK(optimizer.report()[0].update_to_weight == doctest::Approx(ratio).epsilon(1e-3));
+  }
+}
+
 TEST_CASE("spectral: bad settings") {
   const ParamArena arena(small_model());
   const auto broken = [&](auto change) {

@@ -3,12 +3,15 @@
 #include <optional>
 
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 #include "demos/presets.h"
 #include "demos/progress.h"
 #include "demos/training.h"
 #include "engine/math.h"
+#include "nn/weights.h"
 #include "tests/compare.h"
+#include "tests/programs.h"
 
 using namespace borealis;
 
@@ -210,6 +213,36 @@ TEST_CASE("training: a run that does not fit into memory is refused before it st
   o = tiny_options();
   o.model.n_head = 5;
   CHECK_THROWS(check_memory(o));  // no model at all
+}
+
+TEST_CASE("training: a checkpoint brings back every part of a run") {
+  const Folder f;
+  const TrainOptions o = tiny_options("muon");
+  const Gpt model = model_of(o);
+  Optimizers optimizers(model.parameters(), o);
+  const Checkpoint c{.options = o,
+                     .step = 41,
+                     .vocabulary = std::string("\n\"abc\x80\xff"),
+                     .fingerprint = UINT64_MAX - 1,
+                     .weights = to_file(model.parameters()),
+                     .optimizer = optimizers.state()};
+  write_checkpoint(f / "ckpt", c);
+  const Checkpoint back = read_checkpoint(f / "ckpt");
+  CHECK(to_json(back.options) == to_json(o));
+  CHECK(back.step == 41);
+  CHECK(back.vocabulary == c.vocabulary);
+  CHECK(back.fingerprint == c.fingerprint);
+  for (const auto& [got, expected] :
+       {std::pair{&back.weights, &c.weights}, {&back.optimizer, &c.optimizer}}) {
+    REQUIRE(got->size() == expected->size());
+    for (const auto& [name, t] : *expected) CHECK_MESSAGE(same_bytes(got->at(name), t), name);
+  }
+  for (const std::string bytes : {"abcdef", "abcdefgh"}) {  // one less, one more than the model's
+    Checkpoint other = c;
+    other.vocabulary = bytes;
+    write_checkpoint(f / "other", other);
+    CHECK_THROWS_AS(read_checkpoint(f / "other"), std::runtime_error);
+  }
 }
 
 TEST_CASE("training: durations as a person reads them") {
