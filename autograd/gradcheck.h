@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "autograd/var.h"
+#include "var.h"
 
 namespace borealis {
 

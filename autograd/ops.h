@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "autograd/var.h"
-#include "engine/rng.h"
+#include "../engine/rng.h"
+#include "var.h"
 
 namespace borealis {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "autograd/var.h"
+#include "var.h"
 
 namespace borealis {
 

@@ -3,7 +3,7 @@
 
 #include "autograd/ops.h"
 #include "autograd/parameter.h"
-#include "demos/program.h"
+#include "demos/run/program.h"
 
 using namespace borealis;
 

@@ -7,8 +7,8 @@
 #include <limits>
 #include <sstream>
 
-#include "demos/draw.h"
-#include "demos/flags.h"
+#include "demos/run/draw.h"
+#include "demos/run/flags.h"
 #include "engine/math.h"
 #include "engine/safetensors.h"
 #include "optim/matrix_stats.h"

@@ -3,9 +3,9 @@
 #include <cstdio>
 #include <cstring>
 
-#include "demos/checkpoint.h"
-#include "demos/flags.h"
-#include "demos/sampling.h"
+#include "demos/run/checkpoint.h"
+#include "demos/run/flags.h"
+#include "demos/run/sampling.h"
 #include "engine/backend.h"
 #include "engine/parallel.h"
 #include "nn/weights.h"

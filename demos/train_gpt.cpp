@@ -7,14 +7,14 @@
 
 #include <nlohmann/json.hpp>
 
-#include "demos/diagnosis.h"
-#include "demos/interrupt.h"
-#include "demos/program.h"
-#include "demos/progress.h"
-#include "demos/run_folder.h"
-#include "demos/sampling.h"
-#include "demos/training.h"
-#include "engine/gemm.h"
+#include "demos/run/diagnosis.h"
+#include "demos/run/interrupt.h"
+#include "demos/run/program.h"
+#include "demos/run/progress.h"
+#include "demos/run/run_folder.h"
+#include "demos/run/sampling.h"
+#include "demos/run/training.h"
+#include "engine/cpu/gemm.h"
 #include "engine/parallel.h"
 #include "nn/weights.h"
 #include "optim/clip.h"

@@ -1,6 +1,6 @@
 #include "engine/backend.h"
 
-#include "engine/cpu_backend.h"
+#include "engine/cpu/backend.h"
 #include "engine/error.h"
 
 namespace borealis {

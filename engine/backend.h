@@ -15,12 +15,12 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "engine/device.h"
-#include "engine/philox.h"
-#include "engine/pointwise.h"
-#include "engine/shape.h"
-#include "engine/span.h"
-#include "engine/storage.h"
+#include "device.h"
+#include "philox.h"
+#include "pointwise.h"
+#include "shape.h"
+#include "span.h"
+#include "storage.h"
 
 namespace borealis {
 

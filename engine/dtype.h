@@ -6,7 +6,7 @@
 #include <ostream>
 #include <utility>
 
-#include "engine/error.h"
+#include "error.h"
 
 namespace borealis {
 

@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "engine/host_device.h"
+#include "host_device.h"
 
 namespace borealis::fast {
 

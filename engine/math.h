@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "engine/backend.h"
-#include "engine/tensor.h"
+#include "backend.h"
+#include "tensor.h"
 
 namespace borealis {
 

@@ -2,8 +2,8 @@
 // two batch dimensions. All linear algebra and every spectral optimizer speaks it.
 #pragma once
 
-#include "engine/backend.h"
-#include "engine/tensor.h"
+#include "backend.h"
+#include "tensor.h"
 
 namespace borealis {
 

@@ -5,8 +5,8 @@
 #include <array>
 #include <cstddef>
 
-#include "engine/backend.h"
-#include "engine/tensor.h"
+#include "backend.h"
+#include "tensor.h"
 
 namespace borealis {
 

@@ -7,7 +7,7 @@
 
 #include <omp.h>
 
-#include "engine/error.h"
+#include "error.h"
 
 namespace borealis {
 

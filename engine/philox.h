@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "engine/host_device.h"
+#include "host_device.h"
 
 namespace borealis {
 

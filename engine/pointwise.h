@@ -8,8 +8,8 @@
 
 #include <tuple>
 
-#include "engine/fastmath.h"
-#include "engine/host_device.h"
+#include "fastmath.h"
+#include "host_device.h"
 
 namespace borealis {
 

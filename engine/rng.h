@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "engine/philox.h"
-#include "engine/tensor.h"
+#include "philox.h"
+#include "tensor.h"
 
 namespace borealis {
 

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "engine/tensor.h"
+#include "tensor.h"
 
 namespace borealis {
 

@@ -8,7 +8,7 @@
 #include <ostream>
 #include <span>
 
-#include "engine/error.h"
+#include "error.h"
 
 namespace borealis {
 

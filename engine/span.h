@@ -4,7 +4,7 @@
 #include <cassert>
 #include <cstdint>
 
-#include "engine/dtype.h"
+#include "dtype.h"
 
 namespace borealis {
 

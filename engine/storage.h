@@ -7,7 +7,7 @@
 #include <mutex>
 #include <vector>
 
-#include "engine/device.h"
+#include "device.h"
 
 namespace borealis {
 

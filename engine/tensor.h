@@ -4,11 +4,11 @@
 #include <memory>
 #include <vector>
 
-#include "engine/device.h"
-#include "engine/dtype.h"
-#include "engine/shape.h"
-#include "engine/span.h"
-#include "engine/storage.h"
+#include "device.h"
+#include "dtype.h"
+#include "shape.h"
+#include "span.h"
+#include "storage.h"
 
 namespace borealis {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "nn/gpt_config.h"
-#include "nn/layers.h"
+#include "gpt_config.h"
+#include "layers.h"
 
 namespace borealis {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "nn/layers.h"
+#include "layers.h"
 
 namespace borealis {
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "autograd/ops.h"
-#include "autograd/parameter.h"
+#include "../autograd/ops.h"
+#include "../autograd/parameter.h"
 
 namespace borealis {
 

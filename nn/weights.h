@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "autograd/parameter.h"
+#include "../autograd/parameter.h"
 
 namespace borealis {
 

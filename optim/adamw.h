@@ -3,8 +3,8 @@
 //   w ← (1 − lr·decay) w − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + eps).
 #pragma once
 
-#include "optim/optimizer.h"
-#include "optim/param_arena.h"
+#include "optimizer.h"
+#include "param_arena.h"
 
 namespace borealis {
 

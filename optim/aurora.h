@@ -2,7 +2,7 @@
 // so that the factor's rows come out equally long, and so every neuron learns at the same pace.
 #pragma once
 
-#include "optim/polar.h"
+#include "polar.h"
 
 namespace borealis {
 

@@ -1,7 +1,7 @@
 // Clipping by the global norm.
 #pragma once
 
-#include "optim/param_arena.h"
+#include "param_arena.h"
 
 namespace borealis {
 

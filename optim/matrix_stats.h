@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "engine/matrix.h"
+#include "../engine/matrix.h"
 
 namespace borealis {
 

@@ -2,7 +2,7 @@
 // become one large one.
 #pragma once
 
-#include "autograd/parameter.h"
+#include "../autograd/parameter.h"
 
 namespace borealis {
 

@@ -5,8 +5,8 @@
 #include <array>
 #include <span>
 
-#include "engine/matrix.h"
-#include "optim/names.h"
+#include "../engine/matrix.h"
+#include "names.h"
 
 namespace borealis {
 

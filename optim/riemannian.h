@@ -3,7 +3,7 @@
 // rows.
 #pragma once
 
-#include "optim/polar.h"
+#include "polar.h"
 
 namespace borealis {
 

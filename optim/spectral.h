@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "optim/optimizer.h"
-#include "optim/param_arena.h"
-#include "optim/spectral_methods.h"
+#include "optimizer.h"
+#include "param_arena.h"
+#include "spectral_methods.h"
 
 namespace borealis {
 

@@ -6,8 +6,8 @@
 
 #include <string>
 
-#include "autograd/parameter.h"
-#include "optim/aurora.h"
+#include "../autograd/parameter.h"
+#include "aurora.h"
 
 namespace borealis {
 

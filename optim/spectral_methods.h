@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-#include "optim/spectral_config.h"
+#include "spectral_config.h"
 
 namespace borealis {
 

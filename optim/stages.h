@@ -3,7 +3,7 @@
 // from step to step; it starts at zero, and is undefined where there is nothing to remember.
 #pragma once
 
-#include "optim/spectral_config.h"
+#include "spectral_config.h"
 
 namespace borealis {
 

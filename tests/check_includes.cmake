@@ -1,5 +1,6 @@
 # Includes point down only (the picture in README.md). Usage: cmake -DROOT=DIR -P check_includes.cmake
-# Project includes are root-relative and in quotes; everything else is in angle brackets.
+# Project includes are in quotes, by their path from the root; in the headers of the library by their path from that header,
+# so that they are found wherever they are installed. Everything else is in angle brackets.
 cmake_minimum_required(VERSION 3.24)
 
 set(engine_may engine)
@@ -25,13 +26,17 @@ foreach(folder engine cuda autograd nn optim tests demos)
       endif()
       set(quoted ${CMAKE_MATCH_1})
       set(header ${CMAKE_MATCH_2})
+      if(quoted STREQUAL "\"" AND source MATCHES "^(engine|cuda|autograd|nn|optim)/.*\\.h$")
+        cmake_path(GET source PARENT_PATH here)
+        cmake_path(SET header NORMALIZE ${here}/${header})
+      endif()
       string(REGEX MATCH "^[^/]+" top ${header})
       if(quoted STREQUAL "<")
         if(header MATCHES "/" AND DEFINED ${top}_may)
           string(APPEND faults "  ${source} must include ${header} in quotes\n")
         endif()
       elseif(NOT EXISTS ${ROOT}/${header})
-        string(APPEND faults "  ${source} includes ${header}, which is no path from the root\n")
+        string(APPEND faults "  ${source} includes ${header}, which is not there\n")
       elseif(NOT top IN_LIST ${folder}_may)
         string(APPEND faults "  ${source} must not include ${header}\n")
       endif()

@@ -9,8 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "demos/checkpoint.h"
-#include "demos/sampling.h"
+#include "demos/run/checkpoint.h"
+#include "demos/run/sampling.h"
 #include "engine/parallel.h"
 #include "engine/safetensors.h"
 #include "nn/weights.h"

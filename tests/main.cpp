@@ -5,8 +5,8 @@
 
 #include <doctest/doctest.h>
 
+#include "engine/cpu/gemm.h"
 #include "engine/device.h"
-#include "engine/gemm.h"
 #include "engine/parallel.h"
 
 int main(int argc, char** argv) {

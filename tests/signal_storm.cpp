@@ -13,7 +13,7 @@
 #include <pthread.h>
 
 #include "autograd/ops.h"
-#include "engine/gemm.h"
+#include "engine/cpu/gemm.h"
 #include "engine/matrix.h"
 #include "engine/parallel.h"
 #include "engine/rng.h"

@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "demos/diagnosis.h"
+#include "demos/run/diagnosis.h"
 #include "tests/programs.h"
 
 using namespace borealis;

@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-#include "demos/draw.h"
+#include "demos/run/draw.h"
 
 using namespace borealis;
 

@@ -4,8 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "demos/checkpoint.h"
-#include "demos/training.h"
+#include "demos/run/checkpoint.h"
+#include "demos/run/training.h"
 #include "engine/safetensors.h"
 #include "nn/weights.h"
 #include "tests/programs.h"

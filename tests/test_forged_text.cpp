@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "demos/sampling.h"
-#include "demos/text.h"
+#include "demos/run/sampling.h"
+#include "demos/run/text.h"
 #include "tests/programs.h"
 
 using namespace borealis;

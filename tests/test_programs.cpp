@@ -8,7 +8,7 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
-#include "engine/gemm.h"
+#include "engine/cpu/gemm.h"
 #include "engine/safetensors.h"
 #include "tests/programs.h"
 

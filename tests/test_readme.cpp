@@ -21,7 +21,7 @@ TEST_CASE("optim/README.md quotes lines of the code") {
   const std::string root = BOREALIS_SOURCE;
   std::set<std::string> code;
   for (const std::string folder : {"optim", "engine"})
-    for (const auto& entry : std::filesystem::directory_iterator(root + '/' + folder)) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(root + '/' + folder)) {
       std::ifstream file(entry.path());
       if (entry.path().extension() == ".cpp")
         for (std::string line; std::getline(file, line);) code.insert(trimmed(line));

@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-#include "demos/checkpoint.h"
+#include "demos/run/checkpoint.h"
 #include "tests/programs.h"
 
 using namespace borealis;

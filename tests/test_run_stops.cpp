@@ -8,7 +8,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
-#include "demos/checkpoint.h"
+#include "demos/run/checkpoint.h"
 #include "tests/programs.h"
 
 using namespace borealis;

@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-#include "demos/sampling.h"
+#include "demos/run/sampling.h"
 
 using namespace borealis;
 

@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include "demos/text.h"
+#include "demos/run/text.h"
 #include "tests/programs.h"
 
 using namespace borealis;
@@ -123,15 +123,15 @@ TEST_CASE("text: a file is read byte by byte, and the project's own sources are 
 
   const std::string own = own_sources();
   CHECK(own == own_sources());
-  for (const char* file : {"/autograd/var.cpp", "/engine/README.md", "/demos/text.h",
+  for (const char* file : {"/autograd/var.cpp", "/engine/README.md", "/demos/run/text.h",
                            "/tests/test_text.cpp", "/optim/aurora.h", "/nn/gpt.cpp"})
     CHECK_MESSAGE(own.find(read(BOREALIS_SOURCE + std::string(file))) != std::string::npos, file);
   CHECK(own.find(read(BOREALIS_SOURCE + std::string("/LICENSE"))) == std::string::npos);
   CHECK(own.find(read(BOREALIS_SOURCE + std::string("/tests/CMakeLists.txt"))) ==
         std::string::npos);
   size_t end = 0;  // in the order of their paths
-  for (const char* file : {"/autograd/gradcheck.cpp", "/autograd/var.h", "/demos/bench.cpp",
-                           "/engine/backend.cpp", "/tests/main.cpp"}) {
+  for (const char* file : {"/autograd/gradcheck.cpp", "/autograd/var.h", "/engine/backend.cpp",
+                           "/tests/bench/bench.cpp", "/tests/main.cpp"}) {
     const size_t at = own.find(read(BOREALIS_SOURCE + std::string(file)), end);
     REQUIRE_MESSAGE(at != std::string::npos, file);
     end = at + 1;

@@ -4,8 +4,8 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
-#include "demos/presets.h"
-#include "demos/train_options.h"
+#include "demos/run/presets.h"
+#include "demos/run/train_options.h"
 #include "optim/spectral_methods.h"
 
 using namespace borealis;

@@ -5,9 +5,9 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
-#include "demos/presets.h"
-#include "demos/progress.h"
-#include "demos/training.h"
+#include "demos/run/presets.h"
+#include "demos/run/progress.h"
+#include "demos/run/training.h"
 #include "engine/math.h"
 #include "nn/weights.h"
 #include "tests/compare.h"

@@ -1,0 +1,106 @@
+// The CPU: loops over parallel_for, matrix products through engine/cpu/gemm.cpp. One .cpp per
+// family.
+#pragma once
+
+#include "../backend.h"
+
+namespace borealis {
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend();  // caps its pool at the machine's memory: better one clear sentence than to be
+                 // killed
+  Device device() const override { return {}; }
+
+  // backend.cpp
+  void* allocate(size_t bytes) override;
+  void release(void* data) override;
+  void copy(void* dst, const void* src, size_t bytes) override;
+  void upload(void* dst, const void* host, size_t bytes) override;
+  void download(void* host, const void* src, size_t bytes) override;
+  void synchronize() override {}
+
+  // pointwise.cpp
+  void fill(Span y, double value) override;
+  void cast(Span y, ConstSpan x) override;
+  void unary(UnaryOp op, Span y, ConstSpan x, double param) override;
+  void unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, double param,
+                  double beta) override;
+  void binary(BinaryOp op, Span y, ConstSpan a, ConstSpan b, const Broadcast& walk) override;
+  void binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstSpan b, ConstSpan dy,
+                   const Broadcast& walk, double beta) override;
+  void affine(Span y, ConstSpan x, double alpha, double shift, double beta) override;
+  void scale_by(Span y, ConstSpan factor) override;
+  void strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, double beta) override;
+  void dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) override;
+
+  // reduce.cpp
+  void sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
+           double beta) override;
+  void max(Span y, Span index, ConstSpan x, int64_t outer, int64_t mid, int64_t inner) override;
+  void max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer, int64_t mid, int64_t inner,
+                double beta) override;
+  void spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
+              double beta) override;
+  void sum_squares(Span y, ConstSpan x) override;
+  bool all_finite(ConstSpan x) override;
+
+  // softmax.cpp
+  void softmax(Span y, ConstSpan x, const RowsArgs& args) override;
+  void softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) override;
+  void log_softmax(Span y, ConstSpan x, const RowsArgs& args) override;
+  void log_softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args,
+                        double beta) override;
+  void logsumexp(Span y, ConstSpan x, const RowsArgs& args) override;
+  void logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy, const RowsArgs& args,
+                      double beta) override;
+  void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets,
+                     int64_t cols, int64_t ignored) override;
+  void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse,
+                          ConstSpan count, ConstSpan dloss, int64_t cols, int64_t ignored,
+                          double beta) override;
+
+  // norm.cpp
+  void norm(Span y, Span mean, Span rstd, ConstSpan x, ConstSpan gain, ConstSpan bias,
+            const NormArgs& args) override;
+  void norm_grad(Span dx, double beta_x, Span dgain, double beta_gain, Span dbias, double beta_bias,
+                 ConstSpan x, ConstSpan gain, ConstSpan mean, ConstSpan rstd, ConstSpan dy,
+                 const NormArgs& args) override;
+
+  // tables.cpp
+  void embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) override;
+  void embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_t cols, double beta) override;
+  int64_t first_bad_id(ConstSpan ids, int64_t limit, int64_t ignored) override;
+  void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args,
+              double beta) override;
+
+  // attention.cpp
+  void attention(void* y, Span lse, const AttentionArgs& args) override;
+  void attention_grad(const AttentionGrads& grads, const void* y, const void* dy, ConstSpan lse,
+                      const AttentionArgs& args) override;
+
+  // gemm.cpp
+  void gemm(const GemmArgs& args) override;
+
+  // matrix.cpp
+  void row_sum_squares(Span out, const MatrixView& x) override;
+  void scale_rows(const MatrixView& y, const MatrixView& x, ConstSpan d) override;
+  void matrix_affine(const MatrixView& y, const MatrixView& x, double alpha, double beta) override;
+  void scale_each(const MatrixView& y, const MatrixView& x, ConstSpan factor) override;
+  void cholesky(const MatrixView& a) override;
+  void solve_lower(const MatrixView& x, const MatrixView& l) override;
+  void polar_svd(const MatrixView& u, const MatrixView& x) override;
+
+  // spectral.cpp
+  void add_to_diagonal(const MatrixView& a, double shift, double relative) override;
+  void inverse_norm(Span d, ConstSpan squares, double scale, double eps, double floor) override;
+  void rebalance(Span d, ConstSpan squares, double target, double beta, double floor) override;
+
+  // optim.cpp
+  void adamw(Span w, Span m, Span v, ConstSpan g, const AdamWArgs& args) override;
+  void momentum(Span x, Span m, ConstSpan g, double mu, double gain, bool nesterov) override;
+  void second_moment(Span x, Span v, ConstSpan g, double beta, double eps) override;
+  void sign(Span y, ConstSpan x) override;
+};
+
+}  // namespace borealis

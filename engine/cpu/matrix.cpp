@@ -1,0 +1,292 @@
+// Kernels on batches of matrices that are no products: row norms, scaling, sums between layouts,
+// and the small dense factorizations.
+#include <Eigen/Cholesky>
+#include <Eigen/Core>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "engine/cpu/backend.h"
+#include "engine/cpu/gemm.h"
+#include "engine/cpu/loops.h"
+#include "engine/tensor.h"
+
+namespace borealis {
+
+namespace {
+
+// Element (0, 0) of matrix `index` of the batch.
+template <class T>
+T* start(const MatrixView& x, int64_t index) {
+  const int64_t p = index / x.batch.count[1], q = index % x.batch.count[1];
+  return static_cast<T*>(x.data) + p * x.batch.stride[0] + q * x.batch.stride[1];
+}
+
+// The numbers that multiply a matrix: element (i, j) of matrix b by data[b·batch + i·row + j·col].
+template <class T>
+struct Factors {
+  const T* data;
+  int64_t batch, row, col;
+};
+
+MatrixView transposed(MatrixView x) {
+  std::swap(x.rows, x.cols);
+  std::swap(x.row_stride, x.col_stride);
+  return x;
+}
+
+// f(step_x, step_c) with the inner loop's strides of x and of the factor, known to the compiler
+// where that makes vectors.
+template <class F>
+void with_steps(int64_t x, int64_t c, F&& f) {
+  using Zero = std::integral_constant<int64_t, 0>;
+  using One = std::integral_constant<int64_t, 1>;
+  if (x == 1 && c == 0) return f(One{}, Zero{});
+  if (x == 1 && c == 1) return f(One{}, One{});
+  f(x, c);
+}
+
+// y(i, j) ← c(i, j)·x(i, j) + beta·y(i, j). The inner loop follows y's memory. Where x lies the
+// other way round, it goes in square tiles, so that both sides use whole cache lines.
+template <class T>
+void scale(MatrixView y, MatrixView x, Factors<T> c, double beta) {
+  if (y.col_stride != 1) {
+    y = transposed(y), x = transposed(x);
+    std::swap(c.row, c.col);
+  }
+  constexpr int64_t side = 32;
+  const int64_t width = x.col_stride == 1 ? std::max<int64_t>(y.cols, 1) : side;
+  const int64_t bands = (y.rows + side - 1) / side;  // of `side` rows
+
+  const auto band = [&](int64_t index) {
+    const int64_t b = index / bands, first = index % bands * side;
+    const int64_t last = std::min(y.rows, first + side);
+    for (int64_t left = 0; left < y.cols; left += width)
+      for (int64_t i = first; i < last; ++i) {
+        T* const out = start<T>(y, b) + i * y.row_stride + left;
+        const T* const in = start<T>(x, b) + i * x.row_stride + left * x.col_stride;
+        const T* const factor = c.data + b * c.batch + i * c.row + left * c.col;
+        const int64_t n = std::min(width, y.cols - left);
+        with_beta<T>(beta, [&](auto put) {
+          with_steps(x.col_stride, c.col, [&](auto step_x, auto step_c) {
+            each(n, [=](int64_t j) { put(out[j], factor[j * step_c] * in[j * step_x]); });
+          });
+        });
+      }
+  };
+  parallel_for(y.batch.total() * bands, grain_for(side * y.cols), [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) band(index);
+  });
+}
+
+// out[r] ← Σ_j x(first + r, j)² for n ≤ 64 rows whose numbers lie `col_stride` apart, neighbours
+// side by side: the sums run down the columns, 64 terms at a time so that rounding stays small.
+template <class T>
+void column_sum_squares(T* out, const T* x, int64_t n, int64_t cols, int64_t col_stride) {
+  T total[64] = {};
+  for (int64_t from = 0; from < cols; from += 64) {
+    T part[64] = {};
+    for (int64_t j = from; j < std::min(cols, from + 64); ++j) {
+      const T* const column = x + j * col_stride;
+      each(n, [&](int64_t r) { part[r] += column[r] * column[r]; });
+    }
+    each(n, [&](int64_t r) { total[r] += part[r]; });
+  }
+  std::copy_n(total, n, out);
+}
+
+template <class T>
+using Dense = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
+template <class T>
+using Mapped =
+    Eigen::Map<Dense<T>, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+
+// Matrix `index` of the batch, for Eigen.
+template <class T>
+Mapped<T> mapped(const MatrixView& x, int64_t index) {
+  return {start<T>(x, index), x.rows, x.cols,
+          Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(x.col_stride, x.row_stride)};
+}
+
+constexpr int64_t solve_rows = 64;  // rows of x solved together
+
+// z ← L⁻¹ z for the rows z of X from `first` on. They lie in Z [cols, solve_rows], a row of X in a
+// column, so that the loops run over rows. Blockwise:  Z_c ← L_cc⁻¹ (Z_c − Σ_{b<c} L_cb Z_b).
+template <class T>
+void solve_band(const MatrixView& x, const MatrixView& l, int64_t index, int64_t first, T* Z) {
+  constexpr int64_t side = 32;
+  const int64_t n = std::min(solve_rows, x.rows - first);
+  T* const X = start<T>(x, index) + first * x.row_stride;
+  const T* const L = start<T>(l, index);
+  for (int64_t j = 0; j < x.cols; ++j)
+    each(n, [&](int64_t r) { Z[j * solve_rows + r] = X[r * x.row_stride + j * x.col_stride]; });
+
+  for (int64_t c = 0; c < x.cols; c += side) {
+    const int64_t end = std::min(c + side, x.cols);
+    gemm_tile<T>({.m = end - c,
+                  .n = n,
+                  .k = c,
+                  .a = L + c * l.row_stride,
+                  .b = Z,
+                  .c = Z + c * solve_rows,
+                  .lda = l.col_stride == 1 ? l.row_stride : l.col_stride,
+                  .ldb = solve_rows,
+                  .ldc = solve_rows,
+                  .trans_a = l.col_stride != 1,
+                  .trans_b = false,
+                  .alpha = -1,
+                  .beta = 1});
+    for (int64_t j = c; j < end; ++j) {
+      T* const z = Z + j * solve_rows;
+      const T* const row = L + j * l.row_stride;
+      for (int64_t k = c; k < j; ++k) {
+        const T* const known = Z + k * solve_rows;
+        each(n,
+             [z, known, factor = row[k * l.col_stride]](int64_t r) { z[r] -= factor * known[r]; });
+      }
+      each(n, [z, pivot = row[j * l.col_stride]](int64_t r) { z[r] /= pivot; });
+    }
+  }
+  for (int64_t r = 0; r < n; ++r)
+    each(x.cols,
+         [&](int64_t j) { X[r * x.row_stride + j * x.col_stride] = Z[j * solve_rows + r]; });
+}
+
+// f(index) for every matrix of the batch, where one costs `work` element-operations.
+template <class F>
+void for_each_matrix(const MatrixView& x, int64_t work, F f) {
+  parallel_for(x.batch.total(), grain_for(work), [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) f(index);
+  });
+}
+
+// U = P Qᵀ of X = P Σ Qᵀ, of the singular values above `epsilon`·max(m, n)·σ₁. One-sided Jacobi
+// (Hestenes, 1958): pairs of columns of A = X V are turned until all are at right angles; then the
+// lengths of A's columns are the singular values, and V holds the right vectors. Accurate also for
+// the small ones, and far lighter to compile than the library's SVDs.
+Dense<double> polar_factor(const Dense<double>& X, double epsilon) {
+  if (!X.allFinite()) return Dense<double>::Constant(X.rows(), X.cols(), std::nan(""));
+  if (X.rows() < X.cols()) return polar_factor(X.transpose(), epsilon).transpose();
+  Dense<double> A = X, V = Dense<double>::Identity(X.cols(), X.cols());
+  bool turned = true;
+  for (int sweep = 0; turned && sweep < 60; ++sweep) {
+    turned = false;
+    for (Eigen::Index p = 0; p < A.cols(); ++p) {
+      for (Eigen::Index q = p + 1; q < A.cols(); ++q) {
+        const double pp = A.col(p).squaredNorm(), qq = A.col(q).squaredNorm();
+        const double pq = A.col(p).dot(A.col(q));
+        if (std::abs(pq) <= 1e-14 * std::sqrt(pp * qq)) continue;
+        turned = true;
+        // The smaller of the two angles that make the columns orthogonal: t = tan.
+        const double zeta = (qq - pp) / (2 * pq);
+        const double t = std::copysign(1 / (std::abs(zeta) + std::hypot(1, zeta)), zeta);
+        const double c = 1 / std::hypot(1, t), s = c * t;
+        for (Dense<double>* M : {&A, &V}) {
+          const Eigen::VectorXd column = M->col(p);
+          M->col(p) = c * column - s * M->col(q);
+          M->col(q) = s * column + c * M->col(q);
+        }
+      }
+    }
+  }
+  const Eigen::VectorXd sigma = A.colwise().norm();
+  const double level = epsilon * static_cast<double>(X.rows()) * sigma.maxCoeff();
+  for (Eigen::Index j = 0; j < A.cols(); ++j) A.col(j) *= sigma[j] <= level ? 0 : 1 / sigma[j];
+  return A * V.transpose();
+}
+
+}  // namespace
+
+void CpuBackend::row_sum_squares(Span out, const MatrixView& x) {
+  constexpr int64_t side = 64;
+  const int64_t bands = (x.rows + side - 1) / side;
+  visit(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const auto band = [&](int64_t index) {
+      const int64_t b = index / bands, first = index % bands * side;
+      const int64_t n = std::min(side, x.rows - first);
+      const T* const in = start<T>(x, b) + first * x.row_stride;
+      T* const result = out.as<T>() + b * x.rows + first;
+      if (x.col_stride != 1 && x.row_stride == 1)
+        return column_sum_squares(result, in, n, x.cols, x.col_stride);
+      for (int64_t r = 0; r < n; ++r) {
+        const T* const row = in + r * x.row_stride;
+        result[r] = x.col_stride == 1
+                        ? lane_sum<T>(x.cols, [=](int64_t j) { return row[j] * row[j]; })
+                        : lane_sum<T>(x.cols, [=, step = x.col_stride](int64_t j) {
+                            return row[j * step] * row[j * step];
+                          });
+      }
+    };
+    parallel_for(x.batch.total() * bands, grain_for(side * x.cols),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t index = begin; index < end; ++index) band(index);
+                 });
+  });
+}
+
+void CpuBackend::scale_rows(const MatrixView& y, const MatrixView& x, ConstSpan d) {
+  visit(y.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    scale<T>(y, x, {.data = d.as<T>(), .batch = y.rows, .row = 1, .col = 0}, 0);
+  });
+}
+
+void CpuBackend::matrix_affine(const MatrixView& y, const MatrixView& x, double alpha,
+                               double beta) {
+  visit(y.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const T factor = static_cast<T>(alpha);
+    scale<T>(y, x, {.data = &factor, .batch = 0, .row = 0, .col = 0}, beta);
+  });
+}
+
+void CpuBackend::scale_each(const MatrixView& y, const MatrixView& x, ConstSpan factor) {
+  visit(y.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    scale<T>(y, x, {.data = factor.as<T>(), .batch = 1, .row = 0, .col = 0}, 0);
+  });
+}
+
+void CpuBackend::cholesky(const MatrixView& a) {
+  visit(a.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    for_each_matrix(a, a.rows * a.rows * a.rows / 12, [&](int64_t index) {
+      Mapped<T> A = mapped<T>(a, index);
+      const Eigen::LLT<Dense<T>> llt(A);
+      const bool definite = llt.info() == Eigen::Success &&
+                            (llt.matrixLLT().diagonal().array() > T(0)).all();  // false for a NaN
+      if (definite)
+        A = llt.matrixL();
+      else
+        A.setConstant(std::numeric_limits<T>::quiet_NaN());
+    });
+  });
+}
+
+void CpuBackend::solve_lower(const MatrixView& x, const MatrixView& l) {
+  const int64_t bands = (x.rows + solve_rows - 1) / solve_rows;
+  visit(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const Tensor scratch({threads(), x.cols, solve_rows}, x.dtype);
+    parallel_for(x.batch.total() * bands, grain_for(solve_rows * x.cols * x.cols / 16),
+                 [&](int64_t begin, int64_t end, int worker) {
+                   T* const Z = scratch.data<T>() + worker * x.cols * solve_rows;
+                   for (int64_t index = begin; index < end; ++index)
+                     solve_band(x, l, index / bands, index % bands * solve_rows, Z);
+                 });
+  });
+}
+
+void CpuBackend::polar_svd(const MatrixView& u, const MatrixView& x) {
+  visit(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (x.rows == 0 || x.cols == 0) return;
+    for_each_matrix(x, x.rows * x.cols * std::min(x.rows, x.cols), [&](int64_t index) {
+      const Dense<double> X = mapped<T>(x, index).template cast<double>();
+      mapped<T>(u, index) = polar_factor(X, std::numeric_limits<T>::epsilon()).template cast<T>();
+    });
+  });
+}
+
+}  // namespace borealis

@@ -1,0 +1,195 @@
+// Pointwise kernels: one formula at every element, whatever the strides.
+#include <algorithm>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "engine/cpu/backend.h"
+#include "engine/cpu/dropout.h"
+#include "engine/cpu/loops.h"
+#include "engine/cpu/walk.h"
+
+namespace borealis {
+
+namespace {
+
+// Calls f(Op{}) for the struct that enumerator `op` names in the list Ops.
+template <class Ops, class Enum, class F>
+void with_op(Enum op, F&& f) {
+  const auto pick = [&]<size_t... I>(std::index_sequence<I...>) {
+    ((op == static_cast<Enum>(I) ? f(std::tuple_element_t<I, Ops>{}) : void()), ...);
+  };
+  pick(std::make_index_sequence<std::tuple_size_v<Ops>>{});
+}
+
+// visit() for the kernels that only move numbers and so take i32 too.
+template <class F>
+void visit_with_ids(DType t, F&& f) {
+  if (t == DType::i32)
+    f(int32_t{});
+  else
+    visit(t, f);
+}
+
+// Element-operations of a typical formula: f32 has SIMD exp, f64 calls the standard library.
+template <class T>
+constexpr int64_t formula_work = std::is_same_v<T, float> ? 4 : 16;
+
+// A transpose, tile by tile: the cache lines of both sides stay near until each is used up.
+template <class T, class Put>
+void copy_transposed(T* to, const T* from, const Walk& w, Put put) {
+  const int64_t to_down = w.row_stride(0), to_across = w.inner_stride(0);
+  const int64_t from_across = w.inner_stride(1);
+  w.for_each_tile(16, [=](const Walk::Place& at, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows; ++i)
+      each(cols, [=](int64_t j) {
+        put(to[at[0] + i * to_down + j * to_across], from[at[1] + i + j * from_across]);
+      });
+  });
+}
+
+}  // namespace
+
+void CpuBackend::fill(Span y, double value) {
+  visit_with_ids(y.dtype, [&](auto type) {
+    using T = decltype(type);
+    parallel_each(y.count, 1, [p = y.as<T>(), v = static_cast<T>(value)](int64_t i) { p[i] = v; });
+  });
+}
+
+void CpuBackend::cast(Span y, ConstSpan x) {
+  visit_with_ids(y.dtype, [&](auto to) {
+    visit_with_ids(x.dtype, [&](auto from) {
+      using To = decltype(to);
+      parallel_each(y.count, 2, [p = y.as<To>(), q = x.as<decltype(from)>()](int64_t i) {
+        p[i] = static_cast<To>(q[i]);
+      });
+    });
+  });
+}
+
+void CpuBackend::unary(UnaryOp op, Span y, ConstSpan x, double param) {
+  visit(y.dtype, [&](auto type) {
+    using T = decltype(type);
+    T* Y = y.as<T>();
+    const T* X = x.as<T>();
+    const T p = static_cast<T>(param);
+    with_op<UnaryOps>(op, [=, n = y.count](auto formula) {
+      parallel_each(n, formula_work<T>, [=](int64_t i) { Y[i] = formula.f(X[i], p); });
+    });
+  });
+}
+
+void CpuBackend::unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, double param,
+                            double beta) {
+  visit(dx.dtype, [&](auto type) {
+    using T = decltype(type);
+    T* dX = dx.as<T>();
+    const T *S = saved.as<T>(), *dY = dy.as<T>();
+    const T p = static_cast<T>(param);
+    with_op<UnaryOps>(op, [=, n = dx.count](auto formula) {
+      with_beta<T>(beta, [=](auto put) {
+        parallel_each(n, formula_work<T>,
+                      [=](int64_t i) { put(dX[i], formula.df(S[i], p) * dY[i]); });
+      });
+    });
+  });
+}
+
+void CpuBackend::binary(BinaryOp op, Span y, ConstSpan a, ConstSpan b, const Broadcast& walk) {
+  visit(y.dtype, [&](auto type) {
+    using T = decltype(type);
+    T* Y = y.as<T>();
+    const T *A = a.as<T>(), *B = b.as<T>();
+    with_op<BinaryOps>(op, [&](auto formula) {
+      for_each_element(walk, formula_work<T>,
+                       [=](int64_t i, int64_t j, int64_t k) { Y[i] = formula.f(A[j], B[k]); });
+    });
+  });
+}
+
+void CpuBackend::binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstSpan b, ConstSpan dy,
+                             const Broadcast& walk, double beta) {
+  visit(dx.dtype, [&](auto type) {
+    using T = decltype(type);
+    T* dX = dx.as<T>();
+    const T *A = a.as<T>(), *B = b.as<T>(), *dY = dy.as<T>();
+    with_op<BinaryOps>(op, [&](auto formula) {
+      with_beta<T>(beta, [&](auto put) {
+        if (side == 0)
+          for_each_element(walk, formula_work<T>, [=](int64_t i, int64_t j, int64_t k) {
+            put(dX[i], formula.da(A[j], B[k]) * dY[i]);
+          });
+        else
+          for_each_element(walk, formula_work<T>, [=](int64_t i, int64_t j, int64_t k) {
+            put(dX[i], formula.db(A[j], B[k]) * dY[i]);
+          });
+      });
+    });
+  });
+}
+
+void CpuBackend::affine(Span y, ConstSpan x, double alpha, double shift, double beta) {
+  visit(y.dtype, [&](auto type) {
+    using T = decltype(type);
+    T* Y = y.as<T>();
+    const T* X = x.as<T>();
+    const T a = static_cast<T>(alpha), s = static_cast<T>(shift);
+    with_beta<T>(beta, [=, n = y.count](auto put) {
+      parallel_each(n, 2, [=](int64_t i) { put(Y[i], a * X[i] + s); });
+    });
+  });
+}
+
+void CpuBackend::scale_by(Span y, ConstSpan factor) {
+  visit(y.dtype, [&](auto type) {
+    using T = decltype(type);
+    const T s = static_cast<T>(factor.as<double>()[0]);
+    parallel_each(y.count, 2, [Y = y.as<T>(), s](int64_t i) { Y[i] *= s; });
+  });
+}
+
+void CpuBackend::strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, double beta) {
+  Walk w(walk.shape, walk.dst_stride, walk.src_stride);
+  const bool transposed = w.bring_transposed_axis_inside();
+  const auto copy = [&](auto* to, const auto* from, auto put) {
+    if (transposed) {
+      copy_transposed(to, from, w, put);
+      return;
+    }
+    with_strides(w.inner_stride(0), w.inner_stride(1), [&](auto to_stride, auto from_stride) {
+      w.for_each_run(2, [=](const Walk::Place& at, int64_t n) {
+        each(n, [=](int64_t i) { put(to[at[0] + i * to_stride], from[at[1] + i * from_stride]); });
+      });
+    });
+  };
+  visit_with_ids(dst.dtype, [&](auto type) {
+    using T = decltype(type);
+    with_beta<T>(beta, [&](auto put) { copy(dst.as<T>(), src.as<T>(), put); });
+  });
+}
+
+void CpuBackend::dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) {
+  constexpr int64_t chunk = 256;
+  const int64_t n = y.count, chunks = (n + chunk - 1) / chunk;
+  visit(y.dtype, [&](auto type) {
+    using T = decltype(type);
+    T* Y = y.as<T>();
+    const T* X = x.as<T>();
+    with_beta<T>(beta, [&](auto put) {
+      parallel_for(chunks, grain_for(4 * chunk), [=, &args](int64_t first, int64_t last) {
+        for (int64_t begin = first * chunk; begin < std::min(last * chunk, n); begin += chunk) {
+          T factor[chunk];
+          const int64_t count = std::min(chunk, n - begin);
+          dropout_factors(factor, count, begin, args);
+          // A dropped number becomes 0 even where it was infinite or a NaN.
+          each(count, [=, &factor](int64_t i) {
+            put(Y[begin + i], factor[i] == 0 ? T(0) : X[begin + i] * factor[i]);
+          });
+        }
+      });
+    });
+  });
+}
+
+}  // namespace borealis

@@ -1,0 +1,218 @@
+// Softmax and its relatives, and cross-entropy: row kernels around exp(x − max).
+//
+// A row stays in the first-level cache while it is walked: once for its maximum, once for exp and
+// the sum, once to scale. A piece of work is a range of whole rows.
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "engine/cpu/backend.h"
+#include "engine/cpu/loops.h"
+#include "engine/fastmath.h"
+
+namespace borealis {
+
+namespace {
+
+// An exp costs about as much as four plain operations.
+int64_t row_grain(int64_t cols) {
+  return grain_for(4 * cols);
+}
+
+// Calls f(r, n) for every row r, of which the first n numbers are visible.
+template <class F>
+void each_row(const RowsArgs& args, F f) {
+  parallel_for(args.rows, row_grain(args.cols), [&](int64_t first, int64_t last) {
+    for (int64_t r = first; r < last; ++r) {
+      const int64_t prefix =
+          args.causal_rows ? r % args.causal_rows + args.causal_offset + 1 : args.cols;
+      f(r, std::clamp<int64_t>(prefix, 0, args.cols));
+    }
+  });
+}
+
+// What to subtract before exp: the maximum, or 0 for a row of −∞ alone (−∞ − −∞ would be NaN).
+template <class T>
+T row_shift(const T* x, int64_t n) {
+  const T m = lane_max(x, n);
+  return m == -std::numeric_limits<T>::infinity() ? T(0) : m;
+}
+
+// Σ exp(x − shift)
+template <class T>
+T sum_exp(const T* x, int64_t n, T shift) {
+  return lane_sum<T>(n, [=](int64_t j) { return fast::exp(x[j] - shift); });
+}
+
+// ln Σ exp(x), −∞ for a row of −∞ alone.
+template <class T>
+T row_logsumexp(const T* x, int64_t n) {
+  const T shift = row_shift(x, n);
+  return shift + fast::log(sum_exp(x, n, shift));
+}
+
+// lse as a shift for x − lse: a row of −∞ alone then gives exp(−∞) = 0 instead of NaN.
+template <class T>
+T finite_shift(T lse) {
+  return lse == -std::numeric_limits<T>::infinity() ? T(0) : lse;
+}
+
+}  // namespace
+
+// y = exp(x − max)/Σ.
+void CpuBackend::softmax(Span y_span, ConstSpan x_span, const RowsArgs& args) {
+  visit(x_span.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    each_row(args, [&](int64_t r, int64_t n) {
+      const T* x = x_span.as<T>() + r * args.cols;
+      T* y = y_span.as<T>() + r * args.cols;
+      const T shift = row_shift(x, n);
+      const T sum = lane_sum<T>(n, [=](int64_t j) { return y[j] = fast::exp(x[j] - shift); });
+      const T scale = sum == 0 ? T(0) : 1 / sum;
+      each(n, [=](int64_t j) { y[j] *= scale; });
+      std::fill(y + n, y + args.cols, T(0));
+    });
+  });
+}
+
+// dx = y (dy − Σ y dy).
+void CpuBackend::softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span,
+                              const RowsArgs& args, double beta) {
+  visit(y_span.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    with_beta<T>(beta, [&](auto put) {
+      each_row(args, [&](int64_t r, int64_t n) {
+        const T* y = y_span.as<T>() + r * args.cols;
+        const T* dy = dy_span.as<T>() + r * args.cols;
+        T* dx = dx_span.as<T>() + r * args.cols;
+        const T dot = lane_sum<T>(n, [=](int64_t j) { return y[j] * dy[j]; });
+        each(n, [=](int64_t j) { put(dx[j], y[j] * (dy[j] - dot)); });
+        for (int64_t j = n; j < args.cols; ++j) put(dx[j], T(0));
+      });
+    });
+  });
+}
+
+// y = x − ln Σ exp(x).
+void CpuBackend::log_softmax(Span y_span, ConstSpan x_span, const RowsArgs& args) {
+  visit(x_span.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    each_row(args, [&](int64_t r, int64_t n) {
+      const T* x = x_span.as<T>() + r * args.cols;
+      T* y = y_span.as<T>() + r * args.cols;
+      const T lse = finite_shift(row_logsumexp(x, n));
+      each(n, [=](int64_t j) { y[j] = x[j] - lse; });
+      std::fill(y + n, y + args.cols, -std::numeric_limits<T>::infinity());
+    });
+  });
+}
+
+// dx = dy − exp(y) Σ dy.
+void CpuBackend::log_softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span,
+                                  const RowsArgs& args, double beta) {
+  visit(y_span.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    with_beta<T>(beta, [&](auto put) {
+      each_row(args, [&](int64_t r, int64_t n) {
+        const T* y = y_span.as<T>() + r * args.cols;
+        const T* dy = dy_span.as<T>() + r * args.cols;
+        T* dx = dx_span.as<T>() + r * args.cols;
+        const T sum = lane_sum<T>(n, [dy](int64_t j) { return dy[j]; });
+        each(n, [=](int64_t j) { put(dx[j], dy[j] - fast::exp(y[j]) * sum); });
+        for (int64_t j = n; j < args.cols; ++j) put(dx[j], T(0));
+      });
+    });
+  });
+}
+
+// y = ln Σ exp(x).
+void CpuBackend::logsumexp(Span y, ConstSpan x, const RowsArgs& args) {
+  visit(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    each_row(args, [&](int64_t r, int64_t n) {
+      y.as<T>()[r] = row_logsumexp(x.as<T>() + r * args.cols, n);
+    });
+  });
+}
+
+// dx = exp(x − y) dy.
+void CpuBackend::logsumexp_grad(Span dx_span, ConstSpan x_span, ConstSpan y, ConstSpan dy,
+                                const RowsArgs& args, double beta) {
+  visit(x_span.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    with_beta<T>(beta, [&](auto put) {
+      each_row(args, [&](int64_t r, int64_t n) {
+        const T* x = x_span.as<T>() + r * args.cols;
+        T* dx = dx_span.as<T>() + r * args.cols;
+        const T lse = finite_shift(y.as<T>()[r]), d = dy.as<T>()[r];
+        each(n, [=](int64_t j) { put(dx[j], fast::exp(x[j] - lse) * d); });
+        for (int64_t j = n; j < args.cols; ++j) put(dx[j], T(0));
+      });
+    });
+  });
+}
+
+// loss = Σ_r (lse_r − x_{r, t_r}) / count. Each range of rows leaves one partial sum in double; the
+// partial sums are added in the order of the rows.
+void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets,
+                               int64_t cols, int64_t ignored) {
+  struct Partial {
+    double loss;
+    int64_t rows;
+  };
+  const int64_t rows = targets.count, grain = row_grain(cols), pieces = (rows + grain - 1) / grain;
+  const Storage workspace(static_cast<size_t>(pieces) * sizeof(Partial), device());
+  Partial* partial = reinterpret_cast<Partial*>(workspace.data());
+  visit(logits.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const int32_t* target = targets.as<int32_t>();
+    parallel_for(rows, grain, [&](int64_t first, int64_t last) {
+      Partial mine{0, 0};
+      for (int64_t r = first; r < last; ++r) {
+        const T* x = logits.as<T>() + r * cols;
+        const T shift = row_shift(x, cols), log_sum = fast::log(sum_exp(x, cols, shift));
+        lse.as<T>()[r] = shift + log_sum;
+        if (target[r] == ignored) continue;
+        mine.loss += static_cast<double>(log_sum + (shift - x[target[r]]));
+        ++mine.rows;
+      }
+      partial[first / grain] = mine;
+    });
+    Partial all{0, 0};
+    for (int64_t p = 0; p < pieces; ++p) {
+      all.loss += partial[p].loss;
+      all.rows += partial[p].rows;
+    }
+    const double n = static_cast<double>(all.rows);
+    count.as<T>()[0] = static_cast<T>(n);
+    loss.as<T>()[0] = static_cast<T>(all.rows ? all.loss / n : 0);
+  });
+}
+
+// dx_j = (exp(x_j − lse) − [j = t]) dloss/count.
+void CpuBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets,
+                                    ConstSpan lse, ConstSpan count, ConstSpan dloss, int64_t cols,
+                                    int64_t ignored, double beta) {
+  visit(logits.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const int32_t* target = targets.as<int32_t>();
+    const T n = count.as<T>()[0], scale = n > 0 ? dloss.as<T>()[0] / n : T(0);
+    with_beta<T>(beta, [&](auto put) {
+      parallel_for(targets.count, row_grain(cols), [&](int64_t first, int64_t last) {
+        for (int64_t r = first; r < last; ++r) {
+          const T* x = logits.as<T>() + r * cols;
+          T* dx = dlogits.as<T>() + r * cols;
+          if (target[r] == ignored) {
+            each(cols, [=](int64_t j) { put(dx[j], T(0)); });
+            continue;
+          }
+          const T shift = lse.as<T>()[r], d = scale;
+          each(cols, [=](int64_t j) { put(dx[j], fast::exp(x[j] - shift) * d); });
+          dx[target[r]] -= d;
+        }
+      });
+    });
+  });
+}
+
+}  // namespace borealis

@@ -1,0 +1,71 @@
+// The whole training step, as train_gpt takes it.
+#include <fstream>
+
+#include "demos/run/training.h"
+#include "optim/clip.h"
+#include "tests/bench/bench.h"
+
+namespace borealis::bench {
+
+namespace {
+
+// Starts a new peak of resident memory at what is resident now (Linux).
+void reset_peak_memory() {
+  pool(Device{}).trim();
+  std::ofstream("/proc/self/clear_refs") << 5;
+}
+
+double peak_memory_mib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;)
+    if (word == "VmHWM:") {
+      double kib = 0;
+      status >> kib;
+      return kib / 1024;
+    }
+  return 0;
+}
+
+TokenStream random_tokens(int64_t count, int64_t vocab) {
+  Rng rng(1);
+  std::vector<int32_t> tokens(static_cast<size_t>(count));
+  for (int32_t& token : tokens) token = static_cast<int32_t>(rng.below(vocab));
+  return TokenStream(std::move(tokens));
+}
+
+void run(benchmark::State& state, const std::string& preset, const std::string& optimizer) {
+  reset_peak_memory();
+  const TrainOptions o = preset_options(preset, optimizer);
+  const int64_t T = o.model.block_size, tokens = o.batch_size * T;
+  const TokenStream text = random_tokens(1 << 16, o.model.vocab);
+  Rng rng(o.seed);
+  const Gpt model(o.model, rng);
+  Optimizers optimizers(model.parameters(), o);
+
+  const auto step = [&] {
+    const TokenBatch batch = text.random_batch(o.batch_size, T, rng);
+    const Var loss = model.loss(batch.inputs, batch.targets);
+    loss.backward();
+    clip_grad_norm(optimizers.arena(), o.grad_clip);
+    optimizers.step(learning_rates(o, 0));
+    optimizers.arena().zero_grad();
+    benchmark::DoNotOptimize(loss.item());
+  };
+  step();  // and a second one in time_row: from the third on no memory is asked for
+  time_row(state, {.flops = model.flops_per_token(T) * static_cast<double>(tokens)}, step);
+  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(tokens),
+                                                  benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["peak_MiB"] = peak_memory_mib();
+}
+
+}  // namespace
+
+void add_step_rows() {
+  for (const std::string preset : presets)
+    for (const std::string optimizer : {"adamw", "muon", "aurora"})
+      add_row("step/" + preset + "/" + optimizer, [=](benchmark::State& state) {
+        run(state, preset, optimizer);
+      })->Unit(benchmark::kMillisecond);
+}
+
+}  // namespace borealis::bench
