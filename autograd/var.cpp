@@ -244,6 +244,10 @@ Var record(const char* op, const Tensor& value, std::initializer_list<Var> input
   return record(op, value, std::vector<Var>(inputs), std::move(rule));
 }
 
+bool is_recording() {
+  return recording;
+}
+
 NoGrad::NoGrad() : before_(recording) {
   recording = false;
 }

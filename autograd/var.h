@@ -120,6 +120,9 @@ Var record(const char* op, const Tensor& value, std::initializer_list<Var> input
 Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs,
            std::function<void(Backward&)> rule);
 
+// Whether ops that are called now enter the graph: the caller trains.
+bool is_recording();
+
 // No recording while it lives: for evaluation and sampling.
 class NoGrad {
  public:

@@ -17,7 +17,6 @@
 #include "engine/cpu/gemm.h"
 #include "engine/parallel.h"
 #include "nn/weights.h"
-#include "optim/clip.h"
 
 using namespace borealis;
 
@@ -108,15 +107,15 @@ int run(int argc, char** argv) {
     fail(source, ": is not the text that ", checkpoint_path,
          " was trained on; give that one with --data");
 
-  // The model and its optimizers.
+  // The model and its optimizer.
   Rng weights = rng_for(t.seed, Purpose::weights);
   const Gpt model(t.model, weights, DType::f32, device);
-  Optimizers optimizers(model.parameters(), t);
+  Optimizer optimizer(model.parameters(), optimizer_config(t));
   if (o.run.resume) {
     from_file(model.parameters(), saved.weights, checkpoint_path);
-    optimizers.load_state(saved.optimizer, saved.step, checkpoint_path);
+    optimizer.load_state({saved.step, saved.optimizer}, checkpoint_path);
   }
-  Diagnosis diagnosis(model, optimizers, probe_batch(corpus.val, t).inputs);
+  Diagnosis diagnosis(model, optimizer, probe_batch(corpus.val, t).inputs);
   const TokenBatch first_batch = corpus.train.windows(0, 1, t.model.block_size);
 
   // A validation that an interruption cut short is made up for.
@@ -160,7 +159,7 @@ int run(int argc, char** argv) {
                   kept.c_str());
     }
     write_checkpoint(checkpoint_path, {t, step, corpus.vocabulary.bytes(), corpus.fingerprint,
-                                       to_file(model.parameters()), optimizers.state()});
+                                       to_file(model.parameters()), optimizer.state().tensors});
     saved_loss = loss;
   };
 
@@ -174,14 +173,14 @@ int run(int argc, char** argv) {
     const TokenBatch batch = corpus.train.random_batch(t.batch_size, t.model.block_size, batches);
     const Var loss = model.loss(batch.inputs, batch.targets, &dropout);
     loss.backward();
-    const Tensor grad_norm = clip_grad_norm(optimizers.arena(), t.grad_clip);
+    const Tensor grad_norm = optimizer.clip(t.grad_clip);
     train_loss = loss.item();
     if (!std::isfinite(train_loss) || !std::isfinite(grad_norm.item()))
       explain(model, batch, t, step);
-    const LearningRates rates = learning_rates(t, step);
+    const double factor = rate_factor(t, step);
     if (measure) diagnosis.before_step();
-    optimizers.step(rates);
-    optimizers.arena().zero_grad();
+    optimizer.step(factor);
+    optimizer.zero_grad();
 
     ++step;
     ++steps_since_log;
@@ -196,7 +195,7 @@ int run(int argc, char** argv) {
       r.train_loss = train_loss;
       if (evaluate) r.val_loss = estimate_loss(model, corpus.val, t, step);
       if (r.val_loss && !std::isfinite(*r.val_loss)) explain(model, batch, t, step);
-      r.lr = rates.hidden_matrix;
+      r.lr = optimizer.rates().hidden_matrix * factor;
       r.grad_norm = grad_norm.item();
       r.ms = 1e3 * seconds_since_log / static_cast<double>(steps_since_log);
       r.tokens_per_s = static_cast<double>(t.batch_size * t.model.block_size) / r.ms * 1e3;

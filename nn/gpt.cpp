@@ -192,6 +192,11 @@ Var Gpt::operator()(const Tensor& ids, Rng* rng, std::vector<Tensor>* hidden) co
 }
 
 Var Gpt::loss(const Tensor& ids, const Tensor& targets, Rng* rng) const {
+  if (is_recording() && config.dropout > 0 && !rng)
+    fail(
+        "gpt: the model has dropout ", config.dropout,
+        ", but loss() was given no generator to draw masks from; pass an Rng to train, or evaluate "
+        "under NoGrad");
   return cross_entropy((*this)(ids, rng), targets);
 }
 

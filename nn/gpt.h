@@ -73,7 +73,8 @@ struct Gpt {
   // (SwiGLU: 2H, gate before up).
   Var operator()(const Tensor& ids, Rng* rng = nullptr,
                  std::vector<Tensor>* hidden = nullptr) const;
-  // Mean cross-entropy in nats of targets [B, T] (−1: not counted).
+  // Mean cross-entropy in nats of targets [B, T] (−1: not counted). With dropout, training takes an
+  // Rng: without one it fails unless NoGrad is on.
   Var loss(const Tensor& ids, const Tensor& targets, Rng* rng = nullptr) const;
 
   ParamList parameters() const;

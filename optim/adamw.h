@@ -3,8 +3,8 @@
 //   w ← (1 − lr·decay) w − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + eps).
 #pragma once
 
-#include "optimizer.h"
 #include "param_arena.h"
+#include "part.h"
 
 namespace borealis {
 
@@ -18,7 +18,7 @@ struct AdamWOptions {
   Takes decays = has_rank_two;
 };
 
-class AdamW final : public Optimizer {
+class AdamW final : public Part {
  public:
   explicit AdamW(const ParamArena& arena, const AdamWOptions& options = {},
                  const Takes& takes = is_any);

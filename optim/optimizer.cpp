@@ -1,40 +1,54 @@
 #include "optim/optimizer.h"
 
-#include <cmath>
+#include "engine/backend.h"
+#include "engine/safetensors.h"
 
 namespace borealis {
 
-double LearningRates::of(Role role) const {
-  switch (role) {
-    case Role::hidden_matrix:
-      return hidden_matrix;
-    case Role::embedding:
-      return embedding;
-    case Role::head:
-      return head;
-    case Role::vector:
-      return vector;
-  }
-  return vector;
+OptimizerConfig optimizer_config(const std::string& method) {
+  // nanoGPT's CPU recipe.
+  if (method == "adamw")
+    return {.adamw = {.beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1}, .rates = 1e-3};
+  const SpectralMethod row = parse_spectral(method);
+  return {.matrices = row.config,
+          .adamw = {.beta1 = row.rest.beta1, .beta2 = row.rest.beta2, .weight_decay = 0},
+          .rates = {row.lr, row.rest.lr, row.rest.lr, row.rest.lr}};
 }
 
-void restore(const std::string& who, const OptimizerState& own, const OptimizerState& saved) {
-  if (saved.step < 0) fail(who, ": the saved state is at step ", saved.step);
-  for (const auto& [key, tensor] : own.tensors) {
-    const auto found = saved.tensors.find(key);
-    if (found == saved.tensors.end())
-      fail(who, ": the saved state has no '", key,
-           "'; was it saved by another optimizer or model?");
-    if (!(found->second.shape() == tensor.shape()))
-      fail(who, ": '", key, "' is ", tensor.shape(), ", but ", found->second.shape(),
-           " in the saved state");
-  }
-  for (const auto& [key, tensor] : own.tensors) tensor.copy_from(saved.tensors.at(key));
+Optimizer::Optimizer(const ParamList& params, const OptimizerConfig& config)
+    : arena_(params),
+      spectral_(config.matrices ? std::optional<Spectral>(std::in_place, arena_, *config.matrices)
+                                : std::nullopt),
+      adamw_(arena_, config.adamw, config.matrices ? is_other : is_any),
+      rates_(config.rates) {
+  arena_.check_all_claimed();
 }
 
-void check_rate(const std::string& who, double lr) {
-  if (!(lr >= 0) || !std::isfinite(lr))
-    fail(who, ": the learning rate is ", lr, ", but it must be a number of at least 0");
+void Optimizer::step(double factor) {
+  const LearningRates rates = rates_ * factor;
+  if (spectral_) spectral_->step(rates);
+  adamw_.step(rates);
+}
+
+OptimizerState Optimizer::state() const {
+  OptimizerState state = adamw_.state();
+  if (spectral_) state.tensors.merge(spectral_->state().tensors);
+  return state;
+}
+
+void Optimizer::load_state(const OptimizerState& saved, const std::string& source) try {
+  const OptimizerState own = state();
+  check_state("optimizer", own, saved);
+  for (const auto& [name, t] : saved.tensors) {
+    if (!own.tensors.count(name))
+      fail("its optimizer's state has '", printable(name), "', which this optimizer does not keep");
+    if (!backend(t.device()).all_finite(t))
+      fail("its optimizer's '", name, "' holds NaN or infinity, and training cannot go on from it");
+  }
+  if (spectral_) spectral_->load_state(saved);
+  adamw_.load_state(saved);
+} catch (const std::invalid_argument& e) {
+  fail_runtime(source, ": ", e.what());
 }
 
 }  // namespace borealis

@@ -1,69 +1,67 @@
-// What every optimizer can do. Optimizers work on Tensor and Matrix, so they cannot record to the
-// graph.
+// The optimizer in a user's hand: one object that steps every parameter of a model, the hidden
+// matrices by a spectral method if it is asked for, the rest by AdamW.
+//
+//   Optimizer optimizer(model.parameters(), "aurora");
+//   …
+//   loss.backward();
+//   optimizer.clip(1.0);
+//   optimizer.step(factor);  // of each rate: a schedule's (optim/schedule.h)
+//   optimizer.zero_grad();
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <map>
+#include <memory>
+#include <optional>
 #include <string>
 
-#include "../autograd/parameter.h"
+#include "adamw.h"
+#include "clip.h"
+#include "spectral.h"
 
 namespace borealis {
 
-// A learning rate for each role. One number stands for all four.
-struct LearningRates {
-  double hidden_matrix = 0, embedding = 0, head = 0, vector = 0;
-
-  LearningRates(double all) : hidden_matrix(all), embedding(all), head(all), vector(all) {}
-  LearningRates(double hidden, double embed, double head_lr, double vector_lr)
-      : hidden_matrix(hidden), embedding(embed), head(head_lr), vector(vector_lr) {}
-
-  double of(Role role) const;
-  // All four times a schedule's factor.
-  LearningRates operator*(double factor) const {
-    return {hidden_matrix * factor, embedding * factor, head * factor, vector * factor};
-  }
+// The methods, their settings and their learning rates.
+struct OptimizerConfig {
+  std::optional<SpectralConfig> matrices = {};  // without one, AdamW steps hidden matrices too
+  AdamWOptions adamw = {};                      // of all that is left
+  LearningRates rates = 0;
 };
 
-// What a checkpoint keeps of an optimizer: tensors named after their parameter ("NAME/momentum").
-struct OptimizerState {
-  int64_t step = 0;  // updates made so far
-  std::map<std::string, Tensor> tensors = {};
-};
+// "adamw", or what parse_spectral() takes: a row's own settings, those of the AdamW beside it, and
+// the rates of both.
+OptimizerConfig optimizer_config(const std::string& method);
 
 class Optimizer {
  public:
-  virtual ~Optimizer() = default;
+  // Moves the parameters into an arena of its own and gives each to exactly one part. Fails in one
+  // sentence on settings that do not go together, and on parameters another optimizer steps.
+  Optimizer(const ParamList& params, const OptimizerConfig& config);
+  Optimizer(const ParamList& params, const std::string& method)
+      : Optimizer(params, optimizer_config(method)) {}
 
-  // One update from the gradients in the arena. One that did not arrive counts as 0.
-  virtual void step(const LearningRates& lr) = 0;
+  // g ← g·min(1, max_norm/‖g‖) over all gradients; 0 leaves them. Returns ‖g‖ from before, [1] on
+  // the device: item() waits for it.
+  Tensor clip(double max_norm) const { return clip_grad_norm(arena_, max_norm); }
+  // One update from the gradients that backward() left, at `factor` times each rate.
+  void step(double factor = 1);
+  // Starts a new generation of gradients.
+  void zero_grad() const { arena_.zero_grad(); }
+
+  const LearningRates& rates() const { return rates_; }
+  const ParamArena& arena() const { return arena_; }
+  // The part that steps hidden matrices, for its reports; null without one.
+  Spectral* spectral() { return spectral_ ? &*spectral_ : nullptr; }
 
   // Handles of the living state, not copies.
-  virtual OptimizerState state() const = 0;
-  // Continues from a saved state to the bit, in whatever order the parameters were listed. Names
-  // that this optimizer does not know are passed over; nothing is changed if one of its own is
-  // missing.
-  virtual void load_state(const OptimizerState& saved) = 0;
+  OptimizerState state() const;
+  // Continues from a saved state to the bit. Fails naming `source`, the file it comes from, on one
+  // that is not exactly this optimizer's, or not finite; then nothing has changed.
+  void load_state(const OptimizerState& saved, const std::string& source);
+
+ private:
+  ParamArena arena_;
+  std::optional<Spectral> spectral_;
+  AdamW adamw_;
+  LearningRates rates_;
 };
-
-// Which parameters an optimizer takes.
-using Takes = std::function<bool(const Parameter&)>;
-inline bool is_hidden_matrix(const Parameter& p) {
-  return p.role == Role::hidden_matrix;
-}
-inline bool is_other(const Parameter& p) {
-  return !is_hidden_matrix(p);
-}
-inline bool is_any(const Parameter&) {
-  return true;
-}
-
-// Copies every tensor of `saved` that has a name in `own` into it; fails first if one is missing or
-// of another shape. `who` is the optimizer's name.
-void restore(const std::string& who, const OptimizerState& own, const OptimizerState& saved);
-
-// Fails unless the rate is a number ≥ 0.
-void check_rate(const std::string& who, double lr);
 
 }  // namespace borealis

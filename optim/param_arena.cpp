@@ -75,6 +75,14 @@ ParamArena::ParamArena(const ParamList& params) {
   }
 }
 
+void ParamArena::check_all_claimed() const {
+  for (const Place& p : places_)
+    if (p.param.var.node()->stepped_by.empty())
+      fail("optimizer: '", p.param.name,
+           "' is stepped by no part, so it would never be trained; give it to one, as with "
+           "is_hidden_matrix and is_other");
+}
+
 void ParamArena::zero_grad() const {
   for (const Place& p : places_) p.param.var.zero_grad();
 }

@@ -32,6 +32,8 @@ class ParamArena {
   const Tensor& values() const { return values_; }
   const Tensor& grads() const { return grads_; }
 
+  // Fails naming a parameter that no optimizer has claimed: it would never be trained.
+  void check_all_claimed() const;
   // Starts a new generation of gradients.
   void zero_grad() const;
   // Writes 0 into the gradients that no rule reached since zero_grad(). Whoever reads gradients as

@@ -4,13 +4,13 @@
 #include <string>
 #include <vector>
 
-#include "optimizer.h"
 #include "param_arena.h"
+#include "part.h"
 #include "spectral_methods.h"
 
 namespace borealis {
 
-class Spectral final : public Optimizer {
+class Spectral final : public Part {
  public:
   Spectral(const ParamArena& arena, SpectralConfig config, const Takes& takes = is_hidden_matrix);
 

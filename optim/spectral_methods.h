@@ -8,11 +8,18 @@
 
 namespace borealis {
 
+// AdamW beside a spectral optimizer, on all that is no hidden matrix; nothing decays there. Where
+// the numbers come from stands in optim/README.md.
+struct Companion {
+  double lr = 0.015, beta1 = 0.8, beta2 = 0.95;
+};
+
 struct SpectralMethod {
   const char* key;  // the word for flags
   SpectralConfig config;
   double lr;           // of hidden matrices: trains the nano preset
   const char* source;  // paper or public code
+  Companion rest = {};
 };
 
 std::span<const SpectralMethod> spectral_methods();

@@ -87,7 +87,7 @@ bool is_spectral(const std::string& kind) {
   return std::any_of(methods.begin(), methods.end(), [&](const auto& m) { return kind == m.key; });
 }
 
-std::unique_ptr<Optimizer> make_optimizer(const json& info, const ParamArena& arena) {
+std::unique_ptr<Part> make_optimizer(const json& info, const ParamArena& arena) {
   const std::string kind = info.at("optimizer");
   if (kind == "adamw")
     return std::make_unique<AdamW>(arena, AdamWOptions{.beta1 = info.at("beta1"),
@@ -117,7 +117,7 @@ double optimizer_error(const Fixture& f, const std::string& name, const json& in
                     .var = Var::leaf(f.at(name + "/W0").to(dtype).clone(), "W"),
                     .neurons = Neurons::rows};
   const ParamArena arena({W});
-  const std::unique_ptr<Optimizer> optimizer = make_optimizer(info, arena);
+  const std::unique_ptr<Part> optimizer = make_optimizer(info, arena);
   double error = 0;
   for (int t = 1; t <= info.at("steps").get<int>(); ++t) {
     const Tensor G = f.at(name + "/G" + std::to_string(t)).to(dtype);

@@ -26,8 +26,8 @@ Checkpoint honest(GptConfig config) {
   o.model.n_embd = 16;
   Rng rng(1);
   const Gpt model(o.model, rng);
-  const Optimizers optimizers(model.parameters(), o);
-  return {o, 3, "\nabcd", 17, to_file(model.parameters()), optimizers.state()};
+  const Optimizer optimizer(model.parameters(), optimizer_config(o));
+  return {o, 3, "\nabcd", 17, to_file(model.parameters()), optimizer.state().tensors};
 }
 
 // The same file with something changed.
@@ -192,14 +192,14 @@ TEST_CASE("forged checkpoints: an optimizer's state that is not the run's, or no
   const Checkpoint good = honest(GptConfig::gpt2());
   Rng rng(1);
   const Gpt model(good.options.model, rng);
-  Optimizers optimizers(model.parameters(), good.options);
+  Optimizer optimizer(model.parameters(), optimizer_config(good.options));
   const auto refuses_state = [&](const std::function<void(std::map<std::string, Tensor>&)>& change,
                                  const char* expected) {
     auto state = good.optimizer;
     change(state);
-    CHECK_THROWS_WITH_AS(optimizers.load_state(state, 3, "FILE"), doctest::Contains(expected),
+    CHECK_THROWS_WITH_AS(optimizer.load_state({3, state}, "FILE"), doctest::Contains(expected),
                          std::runtime_error);
-    CHECK_THROWS_WITH(optimizers.load_state(state, 3, "FILE"), doctest::Contains("FILE: "));
+    CHECK_THROWS_WITH(optimizer.load_state({3, state}, "FILE"), doctest::Contains("FILE: "));
   };
   const std::string first = good.optimizer.begin()->first;
   refuses_state([](auto& s) { s["left/over"] = Tensor::zeros({1}); },
@@ -211,7 +211,7 @@ TEST_CASE("forged checkpoints: an optimizer's state that is not the run's, or no
         s[first] = Tensor::full(s[first].shape(), std::numeric_limits<double>::infinity());
       },
       "holds NaN or infinity");
-  optimizers.load_state(good.optimizer, 3, "FILE");
+  optimizer.load_state({3, good.optimizer}, "FILE");
 }
 
 TEST_CASE("forged checkpoints: weights that are another model's, or no numbers") {

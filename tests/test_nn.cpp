@@ -8,9 +8,7 @@
 #include "engine/parallel.h"
 #include "nn/gpt.h"
 #include "nn/weights.h"
-#include "optim/adamw.h"
-#include "optim/clip.h"
-#include "optim/spectral.h"
+#include "optim/optimizer.h"
 
 using namespace borealis;
 
@@ -43,23 +41,21 @@ std::set<std::string> file_names(const GptConfig& c) {
 // Trains on one batch with a spectral optimizer for the matrices and AdamW for the rest.
 struct Run {
   Gpt model;
-  ParamArena arena;
-  Spectral spectral;
-  AdamW adamw;
+  Optimizer optimizer;
 
   Run(const GptConfig& c, Rng& rng, const SpectralConfig& config)
       : model(c, rng),
-        arena(model.parameters()),
-        spectral(arena, config),
-        adamw(arena, {.weight_decay = 0}, is_other) {}
+        optimizer(
+            model.parameters(),
+            {.matrices = config, .adamw = {.weight_decay = 0}, .rates = {0.02, 0.01, 0.01, 0.01}}) {
+  }
 
   double step(const Tensor& x, const Tensor& y, Rng* dropout = nullptr) {
     const Var loss = model.loss(x, y, dropout);
     loss.backward();
-    clip_grad_norm(arena, 1);
-    spectral.step(0.02);
-    adamw.step(0.01);
-    arena.zero_grad();
+    optimizer.clip(1);
+    optimizer.step();
+    optimizer.zero_grad();
     return loss.item();
   }
 };
@@ -244,7 +240,7 @@ TEST_CASE("gpt: training gives the same bytes for any number of threads") {
       Run run(c, rng, aurora());
       for (int i = 0; i < 3; ++i)
         run.step(ids(4, 16, c.vocab, 1), ids(4, 16, c.vocab, 2), &dropout);
-      const Tensor values = run.arena.values().clone();
+      const Tensor values = run.optimizer.arena().values().clone();
       if (!first) first = values;
       INFO(name(c.style), ", ", n, " threads");
       CHECK(std::memcmp(first.raw(), values.raw(), static_cast<size_t>(values.numel()) * 4) == 0);

@@ -209,7 +209,7 @@ TEST_CASE("optimizers: continue from a saved state to the bit, in any order") {
   const auto run = [](const ParamList& list, bool spectral, uint64_t first, uint64_t last,
                       const OptimizerState* from) {
     const ParamArena arena(list);
-    std::unique_ptr<Optimizer> optimizer;
+    std::unique_ptr<Part> optimizer;
     if (spectral)
       optimizer = std::make_unique<Spectral>(arena, released_aurora());
     else

@@ -127,13 +127,16 @@ TEST_CASE("training: learning rates warm up, fall to the lowest, and each role h
   o.embed_lr = 0.25, o.head_lr = 2, o.vector_lr = 1;
   o.min_lr = 0.05;
   o.warmup_iters = 9, o.max_iters = 100, o.lr_decay_iters = 100;
-  const auto hidden = [&](int64_t step) { return learning_rates(o, step).of(Role::hidden_matrix); };
+  const auto rates_at = [&](int64_t step) {
+    return optimizer_config(o).rates * rate_factor(o, step);
+  };
+  const auto hidden = [&](int64_t step) { return rates_at(step).of(Role::hidden_matrix); };
   CHECK(hidden(0) == doctest::Approx(0.05));
   CHECK(hidden(4) == doctest::Approx(0.25));
   CHECK(hidden(9) == doctest::Approx(0.5));
   CHECK(hidden(100) == doctest::Approx(0.05));
   CHECK(hidden(1000) == doctest::Approx(0.05));
-  const LearningRates at9 = learning_rates(o, 9), end = learning_rates(o, 100);
+  const LearningRates at9 = rates_at(9), end = rates_at(100);
   CHECK(at9.of(Role::embedding) == doctest::Approx(0.25));
   CHECK(at9.of(Role::head) == doctest::Approx(2));
   CHECK(at9.of(Role::vector) == doctest::Approx(1));
@@ -161,7 +164,9 @@ TEST_CASE("training: AdamW alone steps all, beside a spectral optimizer it steps
     TrainOptions o = tiny_options(optimizer);
     o.weight_decay = 0.5;
     const Gpt model = model_of(o);
-    Optimizers both(model.parameters(), o);
+    OptimizerConfig config = optimizer_config(o);
+    config.rates = 0.1;
+    Optimizer both(model.parameters(), config);
     CHECK((both.spectral() != nullptr) == (optimizer == "muon"));
     std::vector<Tensor> before;
     for (const Parameter& p : model.parameters()) {
@@ -169,7 +174,7 @@ TEST_CASE("training: AdamW alone steps all, beside a spectral optimizer it steps
       p.var.node()->grad.fill(0);
       p.var.node()->written = true;
     }
-    both.step(LearningRates(0.1, 0.1, 0.1, 0.1));
+    both.step();
     size_t i = 0;
     for (const Parameter& p : model.parameters()) {
       // Without a gradient only decay moves a weight: AdamW's on matrices and tables when it is
@@ -187,18 +192,17 @@ TEST_CASE("training: optimizers go on from their saved state to the same bytes")
     const TrainOptions o = tiny_options(optimizer);
     const Gpt model = model_of(o), other = model_of(o);
     const TokenStream data = stream(100);
-    Optimizers a(model.parameters(), o);
-    const LearningRates rates(0.02, 0.01, 0.01, 0.01);
-    const auto step = [&](const Gpt& m, Optimizers& with, uint64_t seed) {
+    Optimizer a(model.parameters(), optimizer_config(o));
+    const auto step = [&](const Gpt& m, Optimizer& with, uint64_t seed) {
       Rng rng(seed);
       const TokenBatch batch = data.random_batch(3, 6, rng);
       m.loss(batch.inputs, batch.targets).backward();
-      with.step(rates);
-      with.arena().zero_grad();
+      with.step(10);
+      with.zero_grad();
     };
     for (uint64_t i = 0; i < 3; ++i) step(model, a, i);
-    Optimizers b(other.parameters(), o);
-    b.load_state(a.state(), 3, "FILE");
+    Optimizer b(other.parameters(), optimizer_config(o));
+    b.load_state(a.state(), "FILE");
     b.arena().values().copy_from(a.arena().values());
     for (uint64_t i = 3; i < 5; ++i) step(model, a, i), step(other, b, i);
     CHECK(same_bytes(a.arena().values(), b.arena().values()));
@@ -219,13 +223,13 @@ TEST_CASE("training: a checkpoint brings back every part of a run") {
   const Folder f;
   const TrainOptions o = tiny_options("muon");
   const Gpt model = model_of(o);
-  Optimizers optimizers(model.parameters(), o);
+  const Optimizer optimizer(model.parameters(), optimizer_config(o));
   const Checkpoint c{.options = o,
                      .step = 41,
                      .vocabulary = std::string("\n\"abc\x80\xff"),
                      .fingerprint = UINT64_MAX - 1,
                      .weights = to_file(model.parameters()),
-                     .optimizer = optimizers.state()};
+                     .optimizer = optimizer.state().tensors};
   write_checkpoint(f / "ckpt", c);
   const Checkpoint back = read_checkpoint(f / "ckpt");
   CHECK(to_json(back.options) == to_json(o));

@@ -264,19 +264,19 @@ std::vector<Spectral::Report> moves(const ParamArena& arena, const Tensor& befor
 
 }  // namespace
 
-Diagnosis::Diagnosis(const Gpt& model, Optimizers& optimizers, const Tensor& probe)
-    : model_(model), optimizers_(optimizers), probe_(probe), census_(model) {}
+Diagnosis::Diagnosis(const Gpt& model, Optimizer& optimizer, const Tensor& probe)
+    : model_(model), optimizer_(optimizer), probe_(probe), census_(model) {}
 
 void Diagnosis::before_step() {
-  if (optimizers_.spectral())
-    optimizers_.spectral()->diagnose(true);
+  if (optimizer_.spectral())
+    optimizer_.spectral()->diagnose(true);
   else
-    before_ = optimizers_.arena().values().clone();
+    before_ = optimizer_.arena().values().clone();
 }
 
 void Diagnosis::after_step() {
-  Spectral* spectral = optimizers_.spectral();
-  census_.add(spectral ? spectral->report() : moves(optimizers_.arena(), before_),
+  Spectral* spectral = optimizer_.spectral();
+  census_.add(spectral ? spectral->report() : moves(optimizer_.arena(), before_),
               silent_units(model_, probe_));
   if (spectral) spectral->diagnose(false);
   before_ = {};

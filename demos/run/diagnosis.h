@@ -53,7 +53,7 @@ class Census {
 class Diagnosis {
  public:
   // `probe`: ids [B, T] to look for silent units with, the same in every snapshot.
-  Diagnosis(const Gpt& model, Optimizers& optimizers, const Tensor& probe);
+  Diagnosis(const Gpt& model, Optimizer& optimizer, const Tensor& probe);
 
   // Around the step to measure. None of this changes a number of the run.
   void before_step();
@@ -62,7 +62,7 @@ class Diagnosis {
 
  private:
   const Gpt& model_;
-  Optimizers& optimizers_;
+  Optimizer& optimizer_;
   Tensor probe_, before_;  // the arena before a step of AdamW
   Census census_;
 };

@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "engine/error.h"
-#include "optim/spectral_methods.h"
+#include "optim/optimizer.h"
 
 namespace borealis {
 
@@ -26,29 +26,29 @@ void apply_preset(const std::string& preset, TrainOptions& o) {
   } else if (preset == "gpt2-124m") {
     m.n_layer = 12, m.n_head = 12, m.n_embd = 768, m.block_size = 1024;
     o.batch_size = 12, o.max_iters = 600000;
-    o.learning_rate = 6e-4, o.beta2 = 0.95, o.warmup_iters = 2000;
+    if (!o.spectral()) o.learning_rate = 6e-4, o.beta2 = 0.95, o.warmup_iters = 2000;
   } else {
     fail("train_gpt: '", preset, "' is not a preset; use nano, small, gpt2-124m or track3-nano");
   }
 }
 
-// Those of --optimizer's row, and companions for AdamW on the rest: where the numbers come from
-// stands in optim/README.md.
+// Those of --optimizer's row (optim/optimizer.h), and the schedule they were tuned with.
 void apply_optimizer_defaults(TrainOptions& o) {
-  if (!o.spectral()) return;
-  const SpectralMethod method = parse_spectral(o.optimizer);
-  const SpectralConfig& c = o.stages = method.config;
+  const OptimizerConfig row = optimizer_config(o.optimizer);
+  o.learning_rate = row.rates.embedding;
+  o.beta1 = row.adamw.beta1, o.beta2 = row.adamw.beta2;
+  o.weight_decay = row.adamw.weight_decay;
+  if (!row.matrices) return;
+  const SpectralConfig& c = o.stages = *row.matrices;
   o.polar = name(c.direction.polar);
   o.balance = name(c.direction.balance);
   o.where = name(c.where);
   o.pp_iterations = c.direction.pp_iterations;
   o.pp_beta = c.direction.pp_beta;
   o.momentum = c.mu;
-  o.matrix_lr = method.lr;
+  o.matrix_lr = row.rates.hidden_matrix;
   o.weight_decay = c.weight_decay;
   o.schedule = Schedule::linear;
-  o.learning_rate = 0.015;
-  o.beta1 = 0.8, o.beta2 = 0.95;
   o.warmup_iters = 0;
 }
 
@@ -77,8 +77,8 @@ TrainOptions preset_options(const std::string& preset, const std::string& style,
   const bool modern = parse_style(or_else(style, track3 ? "modern" : "gpt2")) == Style::modern;
   o.model = modern ? GptConfig::modern() : GptConfig::gpt2();
   o.optimizer = or_else(optimizer, track3 ? "aurora_contra" : "adamw");
-  apply_preset(preset, o);
   apply_optimizer_defaults(o);
+  apply_preset(preset, o);
   o.embed_lr = o.head_lr = o.vector_lr = o.learning_rate;
   o.lr_decay_iters = o.max_iters;
   o.min_lr = o.schedule == Schedule::cosine ? o.learning_rate / 10 : 0;

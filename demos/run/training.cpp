@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "demos/run/interrupt.h"
-#include "engine/safetensors.h"
 #include "optim/schedule.h"
 
 namespace borealis {
@@ -15,45 +14,15 @@ Rng rng_for(uint64_t seed, Purpose purpose, int64_t step) {
   return Rng(key, static_cast<uint32_t>(step));
 }
 
-namespace {
-
-AdamWOptions adamw_options(const TrainOptions& o) {
-  // Beside a spectral optimizer nothing else decays.
-  return {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.spectral() ? 0 : o.weight_decay};
-}
-
-}  // namespace
-
-Optimizers::Optimizers(const ParamList& params, const TrainOptions& o)
-    : arena_(params),
-      spectral_(o.spectral() ? std::make_unique<Spectral>(arena_, spectral_config(o)) : nullptr),
-      adamw_(arena_, adamw_options(o), o.spectral() ? is_other : is_any) {}
-
-void Optimizers::step(const LearningRates& rates) {
-  if (spectral_) spectral_->step(rates);
-  adamw_.step(rates);
-}
-
-std::map<std::string, Tensor> Optimizers::state() const {
-  auto tensors = adamw_.state().tensors;
-  if (spectral_) tensors.merge(spectral_->state().tensors);
-  return tensors;
-}
-
-void Optimizers::load_state(const std::map<std::string, Tensor>& tensors, int64_t steps,
-                            const std::string& source) try {
-  const auto own = state();
-  for (const auto& [name, t] : tensors) {
-    if (!own.count(name))
-      fail("its optimizer's state has '", printable(name), "', which this optimizer does not keep");
-    if (!backend(t.device()).all_finite(t))
-      fail("its optimizer's '", name, "' holds NaN or infinity, and training cannot go on from it");
+OptimizerConfig optimizer_config(const TrainOptions& o) {
+  OptimizerConfig c{.adamw = {.beta1 = o.beta1, .beta2 = o.beta2, .weight_decay = o.weight_decay},
+                    .rates = {o.learning_rate, o.embed_lr, o.head_lr, o.vector_lr}};
+  if (o.spectral()) {
+    c.matrices = spectral_config(o);
+    c.adamw.weight_decay = 0;  // beside a spectral optimizer nothing else decays
+    c.rates.hidden_matrix = o.matrix_lr;
   }
-  const OptimizerState saved{steps, tensors};
-  if (spectral_) spectral_->load_state(saved);
-  adamw_.load_state(saved);
-} catch (const std::invalid_argument& e) {
-  fail_runtime(source, ": ", e.what());
+  return c;
 }
 
 void check_memory(const TrainOptions& o) {
@@ -74,14 +43,11 @@ void check_memory(const TrainOptions& o) {
          "; use a smaller model or --batch_size");
 }
 
-LearningRates learning_rates(const TrainOptions& o, int64_t step) {
+double rate_factor(const TrainOptions& o, int64_t step) {
   const double least = o.learning_rate > 0 ? std::min(1.0, o.min_lr / o.learning_rate) : 0;
-  const double factor =
-      o.schedule == Schedule::cosine
-          ? warmup_cosine(step, o.warmup_iters, o.lr_decay_iters, 1, least)
-          : std::max(least, warmup_linear(step, o.warmup_iters, o.lr_decay_iters, 1));
-  const double hidden = o.spectral() ? o.matrix_lr : o.learning_rate;
-  return LearningRates(hidden, o.embed_lr, o.head_lr, o.vector_lr) * factor;
+  return o.schedule == Schedule::cosine
+             ? warmup_cosine(step, o.warmup_iters, o.lr_decay_iters, 1, least)
+             : std::max(least, warmup_linear(step, o.warmup_iters, o.lr_decay_iters, 1));
 }
 
 bool validates_at(const TrainOptions& o, int64_t step) {

@@ -1,15 +1,13 @@
 // The pieces of a training run that train_gpt puts in order.
 #pragma once
 
-#include <memory>
 #include <optional>
 
 #include "demos/run/checkpoint.h"
 #include "demos/run/text.h"
 #include "demos/run/train_options.h"
 #include "nn/gpt.h"
-#include "optim/adamw.h"
-#include "optim/spectral.h"
+#include "optim/optimizer.h"
 
 namespace borealis {
 
@@ -17,35 +15,15 @@ namespace borealis {
 enum class Purpose : uint64_t { weights, batches, dropout, evaluation, sample, probe };
 Rng rng_for(uint64_t seed, Purpose purpose, int64_t step = 0);
 
-// The optimizers a run asks for, over one arena: a spectral one for hidden matrices if it asks for
-// one, AdamW for the rest.
-class Optimizers {
- public:
-  Optimizers(const ParamList& params, const TrainOptions& o);
-
-  const ParamArena& arena() const { return arena_; }
-  // Null without one.
-  Spectral* spectral() { return spectral_.get(); }
-  void step(const LearningRates& rates);
-
-  std::map<std::string, Tensor> state() const;
-  // `steps`: updates made when the state was saved. Fails naming `source`, the file, on a state
-  // that is not exactly this optimizer's, or not finite.
-  void load_state(const std::map<std::string, Tensor>& tensors, int64_t steps,
-                  const std::string& source);
-
- private:
-  ParamArena arena_;
-  std::unique_ptr<Spectral> spectral_;
-  AdamW adamw_;
-};
+// The optimizer that a run asks for.
+OptimizerConfig optimizer_config(const TrainOptions& o);
 
 // Fails in one sentence if the model, its optimizer and the activations of a batch cannot fit into
 // this machine's memory: better now than when the system kills the run.
 void check_memory(const TrainOptions& o);
 
-// What each role's learning rate is at a step, counted from 0.
-LearningRates learning_rates(const TrainOptions& o, int64_t step);
+// What the schedule multiplies each rate with at a step, counted from 0.
+double rate_factor(const TrainOptions& o, int64_t step);
 
 // Whether a validation and a checkpoint are due when this many steps are done.
 bool validates_at(const TrainOptions& o, int64_t step);

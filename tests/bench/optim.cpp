@@ -26,7 +26,7 @@ Work adamw_work(const ParamArena& arena) {
   return {.bytes = 7 * sizeof(float) * static_cast<double>(arena.values().numel())};
 }
 
-using Make = std::function<std::pair<std::unique_ptr<Optimizer>, Work>(const ParamArena&)>;
+using Make = std::function<std::pair<std::unique_ptr<Part>, Work>(const ParamArena&)>;
 
 void add(const std::string& preset, const std::string& name, const Make& make) {
   add_row("optim/" + preset + "/" + name, [=](benchmark::State& state) {

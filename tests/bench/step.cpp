@@ -2,7 +2,6 @@
 #include <fstream>
 
 #include "demos/run/training.h"
-#include "optim/clip.h"
 #include "tests/bench/bench.h"
 
 namespace borealis::bench {
@@ -33,22 +32,22 @@ TokenStream random_tokens(int64_t count, int64_t vocab) {
   return TokenStream(std::move(tokens));
 }
 
-void run(benchmark::State& state, const std::string& preset, const std::string& optimizer) {
+void run(benchmark::State& state, const std::string& preset, const std::string& method) {
   reset_peak_memory();
-  const TrainOptions o = preset_options(preset, optimizer);
+  const TrainOptions o = preset_options(preset, method);
   const int64_t T = o.model.block_size, tokens = o.batch_size * T;
   const TokenStream text = random_tokens(1 << 16, o.model.vocab);
   Rng rng(o.seed);
   const Gpt model(o.model, rng);
-  Optimizers optimizers(model.parameters(), o);
+  Optimizer optimizer(model.parameters(), optimizer_config(o));
 
   const auto step = [&] {
     const TokenBatch batch = text.random_batch(o.batch_size, T, rng);
     const Var loss = model.loss(batch.inputs, batch.targets);
     loss.backward();
-    clip_grad_norm(optimizers.arena(), o.grad_clip);
-    optimizers.step(learning_rates(o, 0));
-    optimizers.arena().zero_grad();
+    optimizer.clip(o.grad_clip);
+    optimizer.step(rate_factor(o, 0));
+    optimizer.zero_grad();
     benchmark::DoNotOptimize(loss.item());
   };
   step();  // and a second one in time_row: from the third on no memory is asked for
@@ -62,9 +61,9 @@ void run(benchmark::State& state, const std::string& preset, const std::string& 
 
 void add_step_rows() {
   for (const std::string preset : presets)
-    for (const std::string optimizer : {"adamw", "muon", "aurora"})
-      add_row("step/" + preset + "/" + optimizer, [=](benchmark::State& state) {
-        run(state, preset, optimizer);
+    for (const std::string method : {"adamw", "muon", "aurora"})
+      add_row("step/" + preset + "/" + method, [=](benchmark::State& state) {
+        run(state, preset, method);
       })->Unit(benchmark::kMillisecond);
 }
 

@@ -1,0 +1,71 @@
+// A part of an optimizer: a method that steps some parameters of an arena (AdamW, Spectral). Parts
+// work on Tensor and Matrix, so they cannot record to the graph. What a user holds is the whole,
+// optim/optimizer.h.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "../autograd/parameter.h"
+
+namespace borealis {
+
+// A learning rate for each role. One number stands for all four.
+struct LearningRates {
+  double hidden_matrix = 0, embedding = 0, head = 0, vector = 0;
+
+  LearningRates(double all) : hidden_matrix(all), embedding(all), head(all), vector(all) {}
+  LearningRates(double hidden, double embed, double head_lr, double vector_lr)
+      : hidden_matrix(hidden), embedding(embed), head(head_lr), vector(vector_lr) {}
+
+  double of(Role role) const;
+  // All four times a schedule's factor.
+  LearningRates operator*(double factor) const {
+    return {hidden_matrix * factor, embedding * factor, head * factor, vector * factor};
+  }
+};
+
+// What a checkpoint keeps of an optimizer: tensors named after their parameter ("NAME/momentum").
+struct OptimizerState {
+  int64_t step = 0;  // updates made so far
+  std::map<std::string, Tensor> tensors = {};
+};
+
+class Part {
+ public:
+  virtual ~Part() = default;
+
+  // One update from the gradients in the arena. One that did not arrive counts as 0.
+  virtual void step(const LearningRates& lr) = 0;
+
+  // Handles of the living state, not copies.
+  virtual OptimizerState state() const = 0;
+  // Continues from a saved state to the bit, in whatever order the parameters were listed. Names
+  // that this part does not know are passed over; nothing is changed if one of its own is
+  // missing.
+  virtual void load_state(const OptimizerState& saved) = 0;
+};
+
+// Which parameters a part takes.
+using Takes = std::function<bool(const Parameter&)>;
+inline bool is_hidden_matrix(const Parameter& p) {
+  return p.role == Role::hidden_matrix;
+}
+inline bool is_other(const Parameter& p) {
+  return !is_hidden_matrix(p);
+}
+inline bool is_any(const Parameter&) {
+  return true;
+}
+
+// Fails in the name of `who` unless `saved` has every tensor of `own`, in its shape.
+void check_state(const std::string& who, const OptimizerState& own, const OptimizerState& saved);
+// Copies every tensor of `saved` that has a name in `own` into it, once all are checked.
+void restore(const std::string& who, const OptimizerState& own, const OptimizerState& saved);
+
+// Fails unless the rate is a number ≥ 0.
+void check_rate(const std::string& who, double lr);
+
+}  // namespace borealis
