@@ -10,6 +10,7 @@
 
 #include "engine/cpu/gemm.h"
 #include "engine/safetensors.h"
+#include "engine/version.h"
 #include "tests/programs.h"
 
 using namespace borealis;
@@ -288,4 +289,16 @@ TEST_CASE("sample_gpt: wrong input gets one clear sentence") {
   refuses(good + " --max_new_tokens -5", "--max_new_tokens -5", nothing);
   refuses(good + " --device cuda", "no CUDA backend", nothing);
   refuses(good + " --unknown 1", "--unknown", nothing);
+}
+
+TEST_CASE("programs: --version says which one, and CHANGELOG.md begins with it") {
+  for (const std::string program : {"train_gpt", "sample_gpt", "inspect"}) {
+    const Outcome o = run(program + " --version");
+    CHECK(o.status == 0);
+    CHECK(o.text == program + " " BOREALIS_VERSION "\n");
+  }
+  const std::string changes = read(BOREALIS_SOURCE + std::string("/CHANGELOG.md"));
+  const size_t newest = changes.find("\n## ");
+  REQUIRE(newest != std::string::npos);
+  CHECK(changes.substr(newest + 4).starts_with(BOREALIS_VERSION "\n"));
 }

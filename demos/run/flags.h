@@ -9,6 +9,7 @@
 
 #include "demos/run/program.h"
 #include "engine/error.h"
+#include "engine/version.h"
 
 namespace borealis {
 
@@ -39,9 +40,10 @@ std::string read_integer(std::string& text) {
   return "";
 }
 
-// --help prints and ends the program; a flag that is wrong is one sentence naming it.
+// --help and --version print and end the program; a flag that is wrong is one sentence naming it.
 inline void parse_flags(CLI::App& app, int argc, char** argv) {
   refuse_empty_values(app.get_name(), argc, argv);
+  app.set_version_flag("--version", app.get_name() + " " BOREALIS_VERSION, "print the version");
   for (CLI::Option* option : app.get_options()) {
     const std::string type = option->get_type_name();
     if (type.starts_with("INT")) option->transform(CLI::Validator(read_integer<int64_t>, ""));
@@ -49,8 +51,8 @@ inline void parse_flags(CLI::App& app, int argc, char** argv) {
   }
   try {
     app.parse(argc, argv);
-  } catch (const CLI::Success& help) {
-    std::exit(status_with_output(app.get_name().c_str(), app.exit(help)));
+  } catch (const CLI::Success& answer) {
+    std::exit(status_with_output(app.get_name().c_str(), app.exit(answer)));
   } catch (const CLI::ParseError& e) {
     fail(app.get_name(), ": ", e.what(), "; --help lists the flags");
   }

@@ -10,6 +10,7 @@
 #include "demos/run/presets.h"
 #include "engine/cpu/gemm.h"
 #include "engine/parallel.h"
+#include "engine/version.h"
 
 using namespace borealis;
 
@@ -27,6 +28,7 @@ TrainOptions preset_options(const std::string& preset, const std::string& optimi
 int main(int argc, char** argv) try {
   benchmark::Initialize(&argc, argv);  // takes its own flags away
   CLI::App app{"Times Borealis on this machine. --benchmark_filter=REGEX chooses rows."};
+  app.set_version_flag("--version", "bench " BOREALIS_VERSION);
   int team = 0;
   app.add_option("--threads", team, "0: one per core")->check(CLI::Range(0, 1024));
   CLI11_PARSE(app, argc, argv);
