@@ -1,4 +1,4 @@
-// Trains a compact GPT on a text, from bytes to a sample. All that a run does, in the order it
+// Trains a compact GPT on a text, from text to a sample. All that a run does, in the order it
 // happens.
 #include <cmath>
 #include <cstdio>
@@ -7,29 +7,22 @@
 
 #include <nlohmann/json.hpp>
 
+#include "demos/run/default_text.h"
 #include "demos/run/diagnosis.h"
 #include "demos/run/interrupt.h"
 #include "demos/run/program.h"
 #include "demos/run/progress.h"
 #include "demos/run/run_folder.h"
-#include "demos/run/sampling.h"
 #include "demos/run/training.h"
 #include "engine/cpu/gemm.h"
+#include "engine/machine.h"
 #include "engine/parallel.h"
+#include "nn/sampling.h"
 #include "nn/weights.h"
 
 using namespace borealis;
 
 namespace {
-
-// As Linux tells it.
-std::string processor_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos)
-      return line.substr(line.find(": ") + 2);
-  return "unknown";
-}
 
 // What belongs to this machine and moment, apart from the checkpoint.
 nlohmann::json about(const RunOptions& run, const std::string& source, double seconds) {
@@ -65,12 +58,14 @@ double loss_of(const Gpt& model, const TokenBatch& b) {
 }
 
 // All is saved by now, so neither a signal nor a failure loses anything.
-void print_sample(const Gpt& model, const ByteVocabulary& vocabulary, uint64_t seed) {
+void print_sample(const Gpt& model, const Vocabulary& vocabulary, uint64_t seed) {
   struct Interrupted {};
   std::printf("--- sample ---\n");
   try {
-    sample(model, vocabulary, {.seed = seed}, [](char byte) {
-      std::fputc(byte, stdout);
+    const std::vector<int32_t> start = vocabulary.encode(first_text("", vocabulary));
+    sample(model, start, {.seed = seed}, [&](int32_t token) {
+      const std::string& piece = vocabulary.decode(token);
+      std::fwrite(piece.data(), 1, piece.size(), stdout);
       send_output();
       if (interruption()) throw Interrupted{};
     });
@@ -98,14 +93,16 @@ int run(int argc, char** argv) {
   set_threads(o.run.threads);
 
   // The text.
-  const std::string source = o.run.data.empty() ? "the project's own sources" : o.run.data;
-  const Corpus corpus(o.run.data.empty() ? own_sources() : read_text(o.run.data),
-                      t.model.block_size, source);
-  t.model.vocab = corpus.vocabulary.size();
-  check_memory(t);
-  if (o.run.resume && corpus.fingerprint != saved.fingerprint)
+  const std::string source = o.run.data.empty() ? "this project's prose" : o.run.data;
+  const std::string text = o.run.data.empty() ? default_text() : read_text(o.run.data);
+  const uint64_t fingerprint = fingerprint_of(text);
+  if (o.run.resume && fingerprint != saved.fingerprint)
     fail(source, ": is not the text that ", checkpoint_path,
          " was trained on; give that one with --data");
+  const Corpus corpus(text, t.model.block_size, source,
+                      o.run.resume ? saved.vocabulary : Vocabulary(text));
+  t.model.vocab = corpus.vocabulary.size();
+  check_memory(t);
 
   // The model and its optimizer.
   Rng weights = rng_for(t.seed, Purpose::weights);
@@ -134,11 +131,13 @@ int run(int argc, char** argv) {
     std::printf("an earlier run in %s is set aside as previous.%d.*\n", o.run.out_dir.c_str(),
                 number);
   RunLog log(log_path, history);
-  std::printf(
-      "%s: %lld bytes, %lld of them different; a model of %.2fM parameters; %s; %d threads\n",
-      source.c_str(), static_cast<long long>(corpus.train.size() + corpus.val.size()),
-      static_cast<long long>(t.model.vocab), static_cast<double>(model.parameter_count()) / 1e6,
-      t.optimizer.c_str(), threads());
+  if (corpus.vocabulary.of_bytes() && !o.run.resume)
+    std::printf("%s: is no valid UTF-8, so a token is a byte of it, not a character\n",
+                source.c_str());
+  std::printf("%s: %lld %s, %lld of them different; a model of %.2fM parameters; %s; %d threads\n",
+              source.c_str(), static_cast<long long>(corpus.train.size() + corpus.val.size()),
+              corpus.vocabulary.unit(), static_cast<long long>(t.model.vocab),
+              static_cast<double>(model.parameter_count()) / 1e6, t.optimizer.c_str(), threads());
 
   const Anomaly watch(o.run.anomaly);
   const Stopwatch total;
@@ -158,7 +157,7 @@ int run(int argc, char** argv) {
       std::printf("loss %.4g is worse than guessing; the checkpoint before is kept in %s\n", loss,
                   kept.c_str());
     }
-    write_checkpoint(checkpoint_path, {t, step, corpus.vocabulary.bytes(), corpus.fingerprint,
+    write_checkpoint(checkpoint_path, {t, step, corpus.vocabulary, fingerprint,
                                        to_file(model.parameters()), optimizer.state().tensors});
     saved_loss = loss;
   };

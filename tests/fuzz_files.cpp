@@ -10,9 +10,10 @@
 #include <unistd.h>
 
 #include "demos/run/checkpoint.h"
-#include "demos/run/sampling.h"
 #include "engine/parallel.h"
 #include "engine/safetensors.h"
+#include "nn/checkpoint.h"
+#include "nn/sampling.h"
 #include "nn/weights.h"
 
 using namespace borealis;
@@ -41,11 +42,8 @@ void refused_or_done(F f) {
 }
 
 void sample_from(const std::string& path) {
-  const Checkpoint c = read_checkpoint(path);
-  Rng rng(0);
-  const Gpt model(c.options.model, rng);
-  from_file(model.parameters(), c.weights, path);
-  sample(model, ByteVocabulary(c.vocabulary), {.max_new_tokens = 2}, [](char) {});
+  const auto [model, vocabulary] = load(path);
+  sample(model, vocabulary, "", {.max_new_tokens = 2});
 }
 
 // Models of the size that the seeds have.
@@ -82,6 +80,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   const std::string& path = file_of(bytes, size);
   refused_or_done([&] { load(path); });
   refused_or_done([&] { sample_from(path); });
+  refused_or_done([&] { read_checkpoint(path); });
   return 0;
 }
 

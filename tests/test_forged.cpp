@@ -27,7 +27,7 @@ Checkpoint honest(GptConfig config) {
   Rng rng(1);
   const Gpt model(o.model, rng);
   const Optimizer optimizer(model.parameters(), optimizer_config(o));
-  return {o, 3, "\nabcd", 17, to_file(model.parameters()), optimizer.state().tensors};
+  return {o, 3, Vocabulary("\nabcd"), 17, to_file(model.parameters()), optimizer.state().tensors};
 }
 
 // The same file with something changed.
@@ -144,11 +144,19 @@ TEST_CASE("forged checkpoints: a description that does not hold together is refu
   const std::pair<Change, const char*> cases[] = {
       {text("vocabulary", "[10,97,97,99,100]"), "the bytes of the vocabulary do not ascend"},
       {text("vocabulary", "[97,10,98,99,100]"), "the bytes of the vocabulary do not ascend"},
-      {text("vocabulary", "[10,97]"), "2 different bytes for a model of 5"},
+      {text("vocabulary", "[10,97]"), "2 different characters for a model of 5"},
       {text("vocabulary", "[10,97,98,99,256]"), "the vocabulary holds what is no byte"},
       {text("vocabulary", "[10,97,98,99,100.0]"), "the vocabulary holds what is no byte"},
       {text("vocabulary", "[10,97,98,[99],100]"), "a list or object inside another"},
       {text("vocabulary", "[10,97"), "what should be JSON is none"},
+      {text("vocabulary", R"(["\n","a","b","c","→→"])"), "holds what is no character"},
+      {text("vocabulary", R"(["\n","a","b","c",""])"), "holds what is no character"},
+      {text("vocabulary", R"(["\n","a","b","→",99])"), "holds what is no character"},
+      {text("vocabulary", R"([10,"a","b","c","→"])"), "holds what is no character"},
+      {text("vocabulary", R"(["\n","a","b","→","c"])"),
+       "characters of the vocabulary do not ascend"},
+      {text("vocabulary", R"(["\n","→"])"), "2 different characters for a model of 5"},
+      {text("vocabulary", "{}"), "0 different characters for a model of 5"},
       {text("step", "12abc"), "step '12abc' is no count"},
       {text("step", "-1"), "step '-1' is no count"},
       {text("step", "1e3"), "step '1e3' is no count"},
@@ -163,8 +171,8 @@ TEST_CASE("forged checkpoints: a description that does not hold together is refu
       {text("options", std::string(100000, '[')), "a list or object inside another"},
       {text("options", R"({"n_layer":1,"n_layer":2})"), "'n_layer' comes twice"},
       {text("options", "{"), "what should be JSON is none"},
-      {option("n_head", 0), "--n_head 0: must be from 1"},
-      {option("n_layer", -1), "--n_layer -1: must be from 1"},
+      {option("n_head", 0), "n_head = 0 makes no model"},
+      {option("n_layer", -1), "n_layer = -1 makes no model"},
       {option("n_embd", 16.5), "option n_embd is of another type"},
       {option("n_embd", 1e300), "option n_embd is of another type"},
       {option("vocab", "5"), "option vocab is of another type"},
@@ -184,8 +192,9 @@ TEST_CASE("forged checkpoints: a description that does not hold together is refu
                          std::runtime_error);
     CHECK_THROWS_WITH(read_checkpoint(f / "bad"), doctest::Contains("its description is damaged"));
   }
-  forge(f / "good", f / "bad", text("step", "12abc"));
-  refuses(sampling_from(f / "bad"), "bad: its description is damaged (step '12abc' is no count)");
+  forge(f / "good", f / "bad", option("vocab", 6));
+  refuses(sampling_from(f / "bad"),
+          "bad: its description is damaged (5 different characters for a model of 6)");
 }
 
 TEST_CASE("forged checkpoints: an optimizer's state that is not the run's, or no numbers") {

@@ -5,8 +5,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "demos/run/sampling.h"
-#include "demos/run/text.h"
+#include "nn/sampling.h"
 #include "tests/programs.h"
 
 using namespace borealis;
@@ -58,20 +57,21 @@ TEST_CASE("texts: a pipe is read to its end, in one sentence if there is no room
 #endif
 }
 
-TEST_CASE("sampling: begins with a line break, or else with the vocabulary's first byte") {
-  CHECK(first_text({}, ByteVocabulary("b\na")) == "\n");
-  CHECK(first_text({}, ByteVocabulary("cab")) == "a");
-  CHECK(first_text({.start = "ba"}, ByteVocabulary("cab")) == "ba");
-  CHECK_THROWS_WITH(first_text({}, ByteVocabulary("")),
-                    "sample: an empty vocabulary holds no byte to start with");
-  check(SamplingOptions{.start = ""});
+TEST_CASE("sampling: begins with a line break, or else with the vocabulary's first piece") {
+  CHECK(first_text("", Vocabulary("b\na")) == "\n");
+  CHECK(first_text("", Vocabulary("cab")) == "a");
+  CHECK(first_text("", Vocabulary("→é")) == "é");
+  CHECK(first_text("ba", Vocabulary("cab")) == "ba");
+  CHECK_THROWS_WITH(first_text("", Vocabulary("")),
+                    "sample: an empty vocabulary holds nothing to start with");
 }
 
 TEST_CASE("sampling: a token outside the vocabulary, or logits that are no numbers, are refused") {
-  const ByteVocabulary vocabulary("abc");
-  CHECK(vocabulary.decode(2) == 'c');
+  const Vocabulary vocabulary("abc");
+  CHECK(vocabulary.decode(2) == "c");
   for (const int32_t token : {-1, 3})
-    CHECK_THROWS_WITH_AS(vocabulary.decode(token), Contains("is outside the vocabulary of 3 bytes"),
+    CHECK_THROWS_WITH_AS(vocabulary.decode(token),
+                         Contains("is outside the vocabulary of 3 characters"),
                          std::invalid_argument);
   Rng rng(1);
   CHECK_THROWS_WITH_AS(draw({}, {}, rng), Contains("no logits"), std::invalid_argument);

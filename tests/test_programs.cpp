@@ -8,9 +8,11 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
+#include "demos/run/checkpoint.h"
 #include "engine/cpu/gemm.h"
 #include "engine/safetensors.h"
 #include "engine/version.h"
+#include "nn/text.h"
 #include "tests/programs.h"
 
 using namespace borealis;
@@ -280,13 +282,13 @@ TEST_CASE("sample_gpt: wrong input gets one clear sentence") {
   refuses("sample_gpt --checkpoint " + (f / "missing"), "missing", nothing);
   refuses("sample_gpt --checkpoint " + (f / "truncated"), "truncated", nothing);
   refuses("sample_gpt --checkpoint " + (f / "foreign"), "foreign", nothing);
-  refuses("sample_gpt --checkpoint " + (f / "other"), "no checkpoint of train_gpt", nothing);
+  refuses("sample_gpt --checkpoint " + (f / "other"), "no checkpoint of Borealis", nothing);
   const std::string good = "sample_gpt --checkpoint " + checkpoint;
   refuses(good + " --start ''", "--start has an empty value", nothing);
-  refuses(good + " --start 'line @'", "byte 64 ('@') at place 5 does not occur", nothing);
-  refuses(good + " --temperature -1", "--temperature -1", nothing);
-  refuses(good + " --top_k -1", "--top_k -1", nothing);
-  refuses(good + " --max_new_tokens -5", "--max_new_tokens -5", nothing);
+  refuses(good + " --start 'line @'", "'@' at place 5 does not occur", nothing);
+  refuses(good + " --temperature -1", "temperature -1 must", nothing);
+  refuses(good + " --top_k -1", "top_k -1 must", nothing);
+  refuses(good + " --max_new_tokens -5", "max_new_tokens -5 must", nothing);
   refuses(good + " --device cuda", "no CUDA backend", nothing);
   refuses(good + " --unknown 1", "--unknown", nothing);
 }
@@ -301,4 +303,37 @@ TEST_CASE("programs: --version says which one, and CHANGELOG.md begins with it")
   const size_t newest = changes.find("\n## ");
   REQUIRE(newest != std::string::npos);
   CHECK(changes.substr(newest + 4).starts_with(BOREALIS_VERSION "\n"));
+}
+
+TEST_CASE("train_gpt: characters are the tokens, bytes where a text is no valid UTF-8") {
+  const Folder f;
+  std::string wide = "\n";
+  for (int i = 0; i < 400; ++i) wide += "é→" + std::to_string(i * i % 97);
+  write(f / "wide", wide);
+  write(f / "broken", wide + "\xa9\xc3");
+  const std::string tiny = tiny_model + " --max_iters 10 --out_dir " + (f / "out") + " --data ";
+  const Outcome characters = run("train_gpt" + tiny + (f / "wide"));
+  INFO(characters.text);
+  CHECK(characters.says(" characters, 13 of them different"));
+  CHECK(!characters.says("no valid UTF-8"));
+  const std::string checkpoint = f / "out/ckpt.safetensors";
+  const std::string text = run("sample_gpt --checkpoint " + checkpoint).text;
+  for (size_t at = 0; at < text.size(); at += character_length(text.substr(at)))
+    REQUIRE(character_length(text.substr(at)) > 0);
+
+  const Outcome bytes = run("train_gpt" + tiny + (f / "broken"));
+  INFO(bytes.text);
+  CHECK(bytes.says("broken: is no valid UTF-8, so a token is a byte of it, not a character\n"));
+  CHECK(bytes.says(" bytes, 16 of them different"));
+
+  // A run of bytes goes on with bytes, although its text is one of characters.
+  TensorFile file = read_safetensors(checkpoint);
+  file.metadata.at("text_fingerprint") = std::to_string(fingerprint_of(wide));
+  write_safetensors(checkpoint, file);
+  const Outcome on = run("train_gpt --init_from resume" + tiny + (f / "wide") + " --max_iters 12");
+  INFO(on.text);
+  CHECK(on.status == 0);
+  CHECK(on.says(" bytes, 16 of them different"));
+  CHECK(!on.says("no valid UTF-8"));
+  CHECK(read_safetensors(checkpoint).metadata.at("vocabulary") == file.metadata.at("vocabulary"));
 }

@@ -4,7 +4,10 @@
 
 #include <doctest/doctest.h>
 
-#include "demos/run/sampling.h"
+#include "engine/safetensors.h"
+#include "nn/checkpoint.h"
+#include "nn/sampling.h"
+#include "tests/programs.h"
 
 using namespace borealis;
 
@@ -93,7 +96,7 @@ TEST_CASE("sampling: the model sees the last block_size tokens, and the last pos
   for (const Parameter& p : model.parameters())
     if (p.role != Role::vector) p.var.value().copy_from(rng.normal(p.var.shape(), 0.8, DType::f32));
 
-  const ByteVocabulary vocabulary("abcde");
+  const Vocabulary vocabulary("abcde");
   const NoGrad off;
   for (const std::string start : {"a", "bd", "edcba", "abcdeabcde"}) {
     std::vector<int32_t> tokens = vocabulary.encode(start);
@@ -108,10 +111,54 @@ TEST_CASE("sampling: the model sees the last block_size tokens, and the last pos
       tokens.push_back(static_cast<int32_t>(std::max_element(last, z.end()) - last));
       expected += vocabulary.decode(tokens.back());
     }
-    sample(model, vocabulary, {.start = start, .max_new_tokens = 12, .temperature = 0},
-           [&](char byte) { got += byte; });
+    const SamplingOptions o{.max_new_tokens = 12, .temperature = 0};
+    sample(model, vocabulary.encode(start), o,
+           [&](int32_t token) { got += vocabulary.decode(token); });
     CHECK(got == expected);
+    CHECK(sample(model, vocabulary, start, o) == start + expected);
   }
+}
+
+TEST_CASE("sampling: a model is saved with its vocabulary and comes back the same") {
+  const Folder f;
+  GptConfig modern = GptConfig::modern();
+  modern.mlp = MlpKind::swiglu;
+  modern.norm_eps = 1e-4;
+  modern.norm_after_embedding = false;
+  modern.mlp_expansion = 2.5;
+  modern.tied = true;
+  GptConfig rotary = GptConfig::gpt2();
+  rotary.position = Position::rotary;
+  rotary.norm = NormKind::rms;
+  rotary.bias = false;
+  for (GptConfig c : {GptConfig::gpt2(), modern, rotary})
+    for (const char* text : {"abcde", "ab→ßé", "ab\xff\xfe\xfd"}) {
+      c.vocab = 5;
+      c.block_size = 6;
+      c.n_layer = 2;
+      c.n_head = 2;
+      c.n_embd = 16;
+      Rng rng(3);
+      const Gpt model(c, rng);
+      for (const Parameter& p : model.parameters())  // projections begin at 0
+        p.var.value().copy_from(rng.normal(p.var.shape(), 0.8, DType::f32));
+      const Vocabulary vocabulary{std::string_view(text)};
+      save(f / "model", model, vocabulary);
+      const SavedModel again = load(f / "model");
+      CHECK(again.vocabulary.pieces() == vocabulary.pieces());
+      const SamplingOptions o{.max_new_tokens = 30};
+      CHECK(sample(again.model, again.vocabulary, "", o) == sample(model, vocabulary, "", o));
+      save(f / "again", again.model, again.vocabulary);
+      CHECK(read(f / "again") == read(f / "model"));
+    }
+  Rng rng(3);
+  GptConfig c = GptConfig::gpt2();
+  c.vocab = 5;
+  CHECK_THROWS_WITH(save(f / "model", Gpt(c, rng), Vocabulary("abc")),
+                    "save: a vocabulary of 3 characters is not that of a model of 5");
+  write_safetensors(f / "other", {});
+  CHECK_THROWS_WITH_AS(load(f / "other"), doctest::Contains("no checkpoint of Borealis"),
+                       std::runtime_error);
 }
 
 TEST_CASE("sampling: settings that make no sample are refused, the edges are not") {
@@ -121,5 +168,10 @@ TEST_CASE("sampling: settings that make no sample are refused, the edges are not
        {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
     CHECK_THROWS(check(SamplingOptions{.temperature = bad}));
   CHECK_THROWS(check(SamplingOptions{.top_k = -1}));
+  GptConfig c = GptConfig::gpt2();
+  c.vocab = 3;
+  Rng rng(1);
+  CHECK_THROWS_WITH(sample(Gpt(c, rng), std::vector<int32_t>{}, {}, [](int32_t) {}),
+                    "sample: there is no token to go on from; give one at least");
   CHECK_NOTHROW(check(SamplingOptions{.max_new_tokens = 0, .temperature = 0, .top_k = 0}));
 }

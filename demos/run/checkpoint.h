@@ -6,19 +6,22 @@
 #include <map>
 #include <string>
 
-#include "demos/run/text.h"
 #include "demos/run/train_options.h"
 #include "engine/tensor.h"
+#include "nn/text.h"
 
 namespace borealis {
 
 struct Checkpoint {
   TrainOptions options;
-  int64_t step = 0;          // steps done
-  std::string vocabulary;    // ByteVocabulary::bytes()
-  uint64_t fingerprint = 0;  // of the text it was trained on
+  int64_t step = 0;  // steps done
+  Vocabulary vocabulary;
+  uint64_t fingerprint = 0;  // of the text it was trained on: a resumed run must see the same one
   std::map<std::string, Tensor> weights, optimizer;
 };
+
+// FNV-1a, 64 bits.
+uint64_t fingerprint_of(const std::string& text);
 
 // Same run, same bytes: nothing of the machine, the paths or the time goes in.
 void write_checkpoint(const std::string& path, const Checkpoint& c);

@@ -149,7 +149,7 @@ void add_run(CLI::App& app, Basis& basis, RunOptions& r) {
   add("preset", basis.preset,
       "nano (nanoGPT's CPU recipe), small, gpt2-124m or track3-nano (the optimizer track's model "
       "and rates, at nano's size)");
-  add("data", r.data, "a text file (default: this project's own sources)");
+  add("data", r.data, "a text file (default: this project's prose)");
   add("out_dir", r.out_dir, "folder for log.jsonl, ckpt.safetensors and run.json");
   add("init_from", basis.init_from, "scratch, or resume: go on from the checkpoint in --out_dir")
       ->check(CLI::IsMember({"scratch", "resume"}));
@@ -239,7 +239,7 @@ Options parse_train_options(int argc, char** argv) {
   o = defaults(basis);
   const TrainOptions before = o;
 
-  CLI::App app{"Trains a compact GPT on a text, from bytes to a sample.", "train_gpt"};
+  CLI::App app{"Trains a compact GPT on a text, from text to a sample.", "train_gpt"};
   app.option_defaults()->take_last();  // of a flag given twice, so that scripts can be overruled
   add_run(app, basis, options.run);
   add_settings(app, o);

@@ -47,7 +47,7 @@ struct TrainOptions {
 
 // What belongs to this machine and this moment, and must not change a number.
 struct RunOptions {
-  std::string data;  // empty: the project's own sources
+  std::string data;  // empty: this project's prose
   std::string out_dir = "out";
   std::string device = "cpu";
   int threads = 0;  // 0: one per core

@@ -4,9 +4,9 @@
 #include <optional>
 
 #include "demos/run/checkpoint.h"
-#include "demos/run/text.h"
 #include "demos/run/train_options.h"
 #include "nn/gpt.h"
+#include "nn/text.h"
 #include "optim/optimizer.h"
 
 namespace borealis {

@@ -1,4 +1,4 @@
-#include "demos/run/sampling.h"
+#include "nn/sampling.h"
 
 #include <algorithm>
 #include <cmath>
@@ -10,17 +10,10 @@ namespace borealis {
 
 void check(const SamplingOptions& o) {
   if (o.max_new_tokens < 0)
-    fail("sample: --max_new_tokens ", o.max_new_tokens, " must not be negative");
+    fail("sample: max_new_tokens ", o.max_new_tokens, " must not be negative");
   if (!(o.temperature >= 0 && std::isfinite(o.temperature)))
-    fail("sample: --temperature ", o.temperature, " must be a number that is not negative");
-  if (o.top_k < 0) fail("sample: --top_k ", o.top_k, " must not be negative");
-}
-
-std::string first_text(const SamplingOptions& o, const ByteVocabulary& vocabulary) {
-  if (!o.start.empty()) return o.start;
-  const std::string& bytes = vocabulary.bytes();
-  if (bytes.empty()) fail("sample: an empty vocabulary holds no byte to start with");
-  return bytes.find('\n') != std::string::npos ? "\n" : bytes.substr(0, 1);
+    fail("sample: temperature ", o.temperature, " must be a number that is not negative");
+  if (o.top_k < 0) fail("sample: top_k ", o.top_k, " must not be negative");
 }
 
 int32_t draw(const std::vector<float>& logits, const SamplingOptions& o, Rng& rng) {
@@ -49,20 +42,35 @@ int32_t draw(const std::vector<float>& logits, const SamplingOptions& o, Rng& rn
   return order[std::min(static_cast<size_t>(at), k - 1)];
 }
 
-void sample(const Gpt& model, const ByteVocabulary& vocabulary, const SamplingOptions& o,
-            const std::function<void(char)>& emit) {
+void sample(const Gpt& model, std::vector<int32_t> tokens, const SamplingOptions& o,
+            const std::function<void(int32_t)>& emit) {
   check(o);
+  if (tokens.empty()) fail("sample: there is no token to go on from; give one at least");
   const NoGrad off;
   Rng rng(o.seed);
-  std::vector<int32_t> tokens = vocabulary.encode(first_text(o, vocabulary));
   for (int64_t i = 0; i < o.max_new_tokens; ++i) {
     const auto T = std::min(model.config.block_size, static_cast<int64_t>(tokens.size()));
     const Tensor ids = Tensor::of({1, T}, std::vector<int32_t>(tokens.end() - T, tokens.end()));
     const Tensor logits = model(ids.to(model.tokens.weight.var.device())).value();  // [1, T, V]
     const Tensor last = logits.reshape({T, model.config.vocab}).rows(T - 1, 1);
     tokens.push_back(draw(last.to_vector<float>(), o, rng));
-    emit(vocabulary.decode(tokens.back()));
+    emit(tokens.back());
   }
+}
+
+std::string first_text(const std::string& start, const Vocabulary& vocabulary) {
+  if (!start.empty()) return start;
+  const std::vector<std::string>& pieces = vocabulary.pieces();
+  if (pieces.empty()) fail("sample: an empty vocabulary holds nothing to start with");
+  return std::find(pieces.begin(), pieces.end(), "\n") != pieces.end() ? "\n" : pieces[0];
+}
+
+std::string sample(const Gpt& model, const Vocabulary& vocabulary, const std::string& start,
+                   const SamplingOptions& o) {
+  std::string text = first_text(start, vocabulary);
+  sample(model, vocabulary.encode(text), o,
+         [&](int32_t token) { text += vocabulary.decode(token); });
+  return text;
 }
 
 }  // namespace borealis

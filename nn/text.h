@@ -1,32 +1,41 @@
-// Text as training data, byte by byte.
+// Text as training data: characters to tokens, tokens to batches.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "engine/rng.h"
+#include "../engine/rng.h"
 
 namespace borealis {
 
-// The bytes that occur in a text, in ascending order: a token is a byte's place among them.
-class ByteVocabulary {
+// The pieces that occur in a text, in ascending order: a token is a piece's place among them. A
+// piece is a character (a UTF-8 code point); of a text that is no valid UTF-8, a byte.
+class Vocabulary {
  public:
-  explicit ByteVocabulary(const std::string& text);
+  Vocabulary() = default;
+  explicit Vocabulary(std::string_view text);
+  explicit Vocabulary(std::vector<std::string> pieces);  // as pieces() gives them
 
-  int64_t size() const { return static_cast<int64_t>(bytes_.size()); }
-  const std::string& bytes() const { return bytes_; }
-  // Fails naming the first byte that is not in the vocabulary.
+  int64_t size() const { return static_cast<int64_t>(pieces_.size()); }
+  const std::vector<std::string>& pieces() const { return pieces_; }
+  // Whether pieces are bytes: some byte is no character by itself. With none, both are the same.
+  bool of_bytes() const { return of_bytes_; }
+  const char* unit() const { return of_bytes_ ? "bytes" : "characters"; }
+
+  // Fails naming the first piece that is not in the vocabulary.
   std::vector<int32_t> encode(std::string_view text) const;
   // Fails on a token outside [0, size()).
-  char decode(int32_t token) const;
+  const std::string& decode(int32_t token) const;
 
  private:
-  std::string bytes_;
-  std::array<int32_t, 256> token_of_{};  // −1: does not occur
+  std::vector<std::string> pieces_;
+  bool of_bytes_ = false;
 };
+
+// How many bytes the UTF-8 character has that a text begins with; 0 where none does.
+size_t character_length(std::string_view text);
 
 struct TokenBatch {
   Tensor inputs, targets;  // i32 [B, T]; a target is the token after its input
@@ -35,7 +44,7 @@ struct TokenBatch {
 // A run of tokens to draw blocks from.
 class TokenStream {
  public:
-  explicit TokenStream(std::vector<int32_t> tokens) : tokens_(std::move(tokens)) {}
+  explicit TokenStream(std::vector<int32_t> tokens = {}) : tokens_(std::move(tokens)) {}
 
   int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
   // B blocks of T tokens at random places.
@@ -52,21 +61,18 @@ class TokenStream {
 // A text, its vocabulary, and its split by position: the first 90 % to train on, the rest to
 // validate.
 struct Corpus {
-  ByteVocabulary vocabulary;
+  Vocabulary vocabulary;
   TokenStream train, val;
-  uint64_t fingerprint;  // of the text: a resumed run must see the same one
 
   // Fails when a part is shorter than one block of T tokens and its targets. `source` names the
-  // text.
+  // text. The vocabulary is the text's own, or that of a model which is to go on.
   Corpus(const std::string& text, int64_t T, const std::string& source);
+  Corpus(const std::string& text, int64_t T, const std::string& source, Vocabulary vocabulary);
 };
 
 // The bytes of a file, or of a pipe that ends, such as <(zcat FILE). Fails in one sentence on one
 // that is missing, unreadable, empty, a folder or a device, and on a text that does not fit into an
 // eighth of the memory (a pipe: 1 GiB at most), since its tokens take four bytes each.
 std::string read_text(const std::string& path);
-
-// The project's own source text: what there is to train on when no file is given.
-std::string own_sources();
 
 }  // namespace borealis
