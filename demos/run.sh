@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, trains a compact GPT with Aurora on this project's own sources and prints a
-# sample. Further flags go to train_gpt: demos/run.sh --data my.txt --max_iters 2000
+# Installs what is missing, builds, trains a compact GPT with Aurora on this project's prose and prints a sample.
+# Further flags go to train_gpt: demos/run.sh --data my.txt --max_iters 2000
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -194,8 +194,7 @@ TEST_CASE("text: without a file, the project's prose: words of READMEs and comme
   CHECK(own == default_text());
   CHECK(own.size() > 120'000);
   CHECK(!Vocabulary(own).of_bytes());
-  CHECK(own.find("// ") == std::string::npos);
-  for (const char* code : {"#include", "```", "};", "std::", "\n|"}) {
+  for (const char* code : {"#include", "// ", "```", "};", "std::", "\n|"}) {
     size_t times = 0;
     for (size_t at = 0; (at = own.find(code, at)) != std::string::npos; ++at) ++times;
     CAPTURE(code);
@@ -203,8 +202,9 @@ TEST_CASE("text: without a file, the project's prose: words of READMEs and comme
   }
   size_t end = 0;  // in the order of their paths
   for (const char* words :
-       {"Contributing\n", "A small, self-contained tensor", "autograd: derivatives",
-        "engine: memory and arithmetic", "Text as training data: characters to tokens"}) {
+       {"Contributing\n", "A small, self-contained tensor",
+        "autograd: values that remember how they were made", "engine: memory and arithmetic",
+        "Text as training data: characters to tokens"}) {
     const size_t at = own.find(words, end);
     REQUIRE_MESSAGE(at != std::string::npos, words);
     end = at + 1;
