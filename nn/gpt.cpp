@@ -102,9 +102,8 @@ Mlp::Mlp(const GptConfig& c, int64_t layer, const Init& init)
            {.bias = c.bias, .std = residual_std(c), .neurons = Neurons::cols}),
       kind(c.mlp) {}
 
-Var Mlp::operator()(const Var& x, std::vector<Tensor>* hidden) const {
+Var Mlp::operator()(const Var& x) const {
   const Var h = fc(x);
-  if (hidden) hidden->push_back(h.value());
   switch (kind) {
     case MlpKind::gelu_erf:
       return proj(gelu(h, Gelu::erf));
@@ -133,10 +132,13 @@ Block::Block(const GptConfig& c, int64_t layer, const Init& init)
       mlp(c, layer, init),
       dropout(c.dropout) {}
 
-Var Block::operator()(Var x, const RotaryTable& rotation, Rng* rng,
-                      std::vector<Tensor>* hidden) const {
-  x = x + drop(attention(norm1(x), rotation, rng), dropout, rng);
-  return x + drop(mlp(norm2(x), hidden), dropout, rng);
+Var Block::attend(const Var& x, const RotaryTable& rotation, Rng* rng) const {
+  return x + drop(attention(norm1(x), rotation, rng), dropout, rng);
+}
+
+Var Block::operator()(const Var& x, const RotaryTable& rotation, Rng* rng) const {
+  const Var y = attend(x, rotation, rng);
+  return y + drop(mlp(norm2(y)), dropout, rng);
 }
 
 void Block::collect(ParamList& list) const {
@@ -177,18 +179,25 @@ Gpt::Gpt(const GptConfig& c, Rng& rng, DType dtype, Device device)
         Linear::Options{.bias = c.bias && !gpt2, .std = gpt2 ? 0.02 : 0, .role = Role::head});
 }
 
-Var Gpt::operator()(const Tensor& ids, Rng* rng, std::vector<Tensor>* hidden) const {
+Var Gpt::embed(const Tensor& ids, Rng* rng) const {
   if (ids.shape().rank() != 2 || ids.size(1) < 1 || ids.size(1) > config.block_size)
     fail("gpt: ids must be [B, T] with 1 ≤ T ≤ block_size = ", config.block_size, ", got ",
          ids.shape());
   Var x = tokens(ids);  // [B, T, C]
   if (positions) x = x + slice(positions->weight.var, 0, 0, ids.size(1));
   if (norm_in) x = (*norm_in)(x);
-  x = drop(x, config.dropout, rng);
-  for (const Block& block : blocks) x = block(x, rotation, rng, hidden);
-  x = norm_out(x);
-  const Var logits = head ? (*head)(x) : linear(x, tokens.weight.var);  // [B, T, V]
-  return config.logit_cap > 0 ? soft_cap(logits, config.logit_cap) : logits;
+  return drop(x, config.dropout, rng);
+}
+
+Var Gpt::logits(const Var& x) const {
+  const Var y = norm_out(x), z = head ? (*head)(y) : linear(y, tokens.weight.var);  // [B, T, V]
+  return config.logit_cap > 0 ? soft_cap(z, config.logit_cap) : z;
+}
+
+Var Gpt::operator()(const Tensor& ids, Rng* rng) const {
+  Var x = embed(ids, rng);
+  for (const Block& block : blocks) x = block(x, rotation, rng);
+  return logits(x);
 }
 
 Var Gpt::loss(const Tensor& ids, const Tensor& targets, Rng* rng) const {

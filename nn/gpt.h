@@ -34,8 +34,7 @@ struct Mlp {
 
   Mlp(const GptConfig& c, int64_t layer, const Init& init);
 
-  // Where `hidden` is not null, fc(x) is added to it: for each unit what its nonlinearity is given.
-  Var operator()(const Var& x, std::vector<Tensor>* hidden = nullptr) const;
+  Var operator()(const Var& x) const;
   void collect(ParamList& list) const;
 };
 
@@ -49,8 +48,8 @@ struct Block {
 
   Block(const GptConfig& c, int64_t layer, const Init& init);
 
-  Var operator()(Var x, const RotaryTable& rotation, Rng* rng,
-                 std::vector<Tensor>* hidden = nullptr) const;
+  Var attend(const Var& x, const RotaryTable& rotation, Rng* rng) const;  // its first half
+  Var operator()(const Var& x, const RotaryTable& rotation, Rng* rng) const;
   void collect(ParamList& list) const;
 };
 
@@ -69,10 +68,10 @@ struct Gpt {
   Gpt(const GptConfig& config, Rng& rng, DType dtype = DType::f32, Device device = {});
 
   // ids: i32 [B, T] with T ≤ block_size. Logits [B, T, V]. `rng` draws the dropout masks of
-  // training; null means evaluation. `hidden`, where given, receives each MLP's fc(x), [B, T, H]
-  // (SwiGLU: 2H, gate before up).
-  Var operator()(const Tensor& ids, Rng* rng = nullptr,
-                 std::vector<Tensor>* hidden = nullptr) const;
+  // training; null means evaluation. It is logits(blocks(embed(ids))).
+  Var operator()(const Tensor& ids, Rng* rng = nullptr) const;
+  Var embed(const Tensor& ids, Rng* rng = nullptr) const;  // [B, T, C], what the first block reads
+  Var logits(const Var& x) const;                          // [B, T, V] of what the last block wrote
   // Mean cross-entropy in nats of targets [B, T] (−1: not counted). With dropout, training takes an
   // Rng: without one it fails unless NoGrad is on.
   Var loss(const Tensor& ids, const Tensor& targets, Rng* rng = nullptr) const;

@@ -198,8 +198,9 @@ std::vector<FixtureResult> run_ops(const Fixture& f) {
       results.push_back(f.skip(name, op_name));
       continue;
     }
-    results.push_back(f.measure(name, bound_f32,
-                                [&](DType dtype) { return op_error(f, name, info, op, dtype); }));
+    results.push_back(f.measure(name, bound_f32, [&, &name = name, &info = info](DType dtype) {
+      return op_error(f, name, info, op, dtype);
+    }));
   }
   return results;
 }

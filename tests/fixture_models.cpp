@@ -65,7 +65,7 @@ std::vector<FixtureResult> run_polar(const Fixture& f) {
       if (!known)
         results.push_back(f.skip(output, method));
       else
-        results.push_back(f.measure(output, bound_polar, [&](DType dtype) {
+        results.push_back(f.measure(output, bound_polar, [&, &name = name](DType dtype) {
           // Both forms must hold the bound (svd has one).
           double worst = 0;
           for (const PolarForm form : {PolarForm::direct, PolarForm::gram})

@@ -163,7 +163,8 @@ TEST_CASE("matrix kernels: row norms, scaling, sums, by definition") {
     for (const auto& [rows, cols] :
          {std::pair<int64_t, int64_t>{1, 1}, {5, 7}, {67, 300}, {300, 67}})
       for (const bool turned : {false, true}) {
-        INFO(rows, " x ", cols, turned);
+        const Shape shape{rows, cols};  // clang 14 cannot capture the two
+        INFO(shape, turned);
         Rng rng(4);
         const Tensor x = rng.normal({2, 3, rows, cols}, 1, type);
         const Matrix X = turned ? Matrix(x).t() : Matrix(x);
@@ -234,7 +235,8 @@ TEST_CASE("matrix kernels: the polar factor by SVD is orthogonal, zero stays zer
   Backend& cpu = backend(Device{});
   for (const auto& [rows, cols] :
        {std::pair<int64_t, int64_t>{1, 1}, {9, 1}, {1, 9}, {20, 7}, {7, 20}, {16, 16}}) {
-    INFO(rows, " x ", cols);
+    const Shape shape{rows, cols};
+    INFO(shape);
     const Matrix X = Rng(6).normal({rows, cols}, 1, DType::f64), U = X.like();
     cpu.polar_svd(U.view(), X.view());
     const Matrix G = rows >= cols ? U.t() * U : U * U.t();

@@ -163,14 +163,14 @@ TEST_CASE("methods: each row has its line here") {
   std::map<std::string, int> rows_of, lines_of;
   for (const SpectralMethod& row : spectral_methods()) ++rows_of[row.key];
   for (const Line& line : lines) ++lines_of[line.key];
-  for (const auto& [key, count] : rows_of) {
-    CAPTURE(key);
-    CHECK(count == 1);
-    CHECK(lines_of[key] == 1);  // a line in `lines` above
+  for (const auto& row : rows_of) {
+    CAPTURE(row.first);
+    CHECK(row.second == 1);
+    CHECK(lines_of[row.first] == 1);  // a line in `lines` above
   }
-  for (const auto& [key, count] : lines_of) {
-    CAPTURE(key);
-    CHECK(rows_of[key] == count);
+  for (const auto& line : lines_of) {
+    CAPTURE(line.first);
+    CHECK(rows_of[line.first] == line.second);
   }
 }
 

@@ -50,7 +50,7 @@ TEST_CASE("arena: equal block shapes lie side by side") {
                                           "h.0.gain", "h.1.gain"});
   for (size_t i = 1; i < 4; ++i)
     CHECK(arena.places()[i].first == arena.places()[i - 1].first + arena.places()[i - 1].numel());
-  for (const size_t i : {4, 6, 8, 9, 10, 11}) CHECK(arena.places()[i].first % 64 == 0);
+  for (const size_t i : {4u, 6u, 8u, 9u, 10u, 11u}) CHECK(arena.places()[i].first % 64 == 0);
 }
 
 TEST_CASE("arena: gradients that did not arrive count as zero") {

@@ -74,10 +74,11 @@ TEST_CASE("reference: what polar iterations make of singular values") {
                               {.1, {1, 1, 1, .7121, 1.0592, 1.0190}},
                               {.5, {1, 1, 1, .7654, .9106, .9859}},
                               {1, {1, 1, 1, .6964, .8591, .9783}}};
-  for (const auto& [sigma, p] : rows) {
+  for (const auto& row : rows) {
+    const auto& [sigma, p] = row;
     for (size_t k = 0; k < iterations.size(); ++k) {
       CAPTURE(std::string(name(iterations[k])));
-      CAPTURE(sigma);
+      CAPTURE(row.sigma);
       CHECK(approx(iterate(iterations[k], sigma), p[k], 2e-3));  // of three or four digits
 
       // polar() itself on diag(s, √(1−s²)), whose norm is 1; a σ/safety above 1 there is none.

@@ -98,7 +98,7 @@ TEST_CASE("training: the estimate is the mean over eval_iters random batches of 
 TEST_CASE("training: a seed, a purpose and a step each make numbers of their own") {
   const auto first = [](Rng rng) { return rng.below(int64_t{1} << 31); };
   std::vector<int64_t> numbers;
-  for (const uint64_t seed : {1, 2})
+  for (const uint64_t seed : {1u, 2u})
     for (const Purpose purpose : {Purpose::weights, Purpose::batches, Purpose::dropout,
                                   Purpose::evaluation, Purpose::sample, Purpose::probe})
       for (const int64_t step : {0, 1, 2}) numbers.push_back(first(rng_for(seed, purpose, step)));
@@ -239,7 +239,7 @@ TEST_CASE("training: a checkpoint brings back every part of a run") {
   for (const auto& [got, expected] :
        {std::pair{&back.weights, &c.weights}, {&back.optimizer, &c.optimizer}}) {
     REQUIRE(got->size() == expected->size());
-    for (const auto& [name, t] : *expected) CHECK_MESSAGE(same_bytes(got->at(name), t), name);
+    for (const auto& t : *expected) CHECK_MESSAGE(same_bytes(got->at(t.first), t.second), t.first);
   }
   for (const char* text : {"abcdef", "abcdefgh"}) {  // one less, one more than the model's
     Checkpoint other = c;

@@ -212,13 +212,15 @@ std::string Census::picture() const {
 
 std::vector<Census::Flags> silent_units(const Gpt& model, const Tensor& ids) {
   const NoGrad off;
-  std::vector<Tensor> hidden;
-  model(ids, nullptr, &hidden);
   std::vector<Census::Flags> silent;
-  for (const Tensor& h : hidden) {  // [B, T, H]; SwiGLU: 2H, of which the first half are gates
+  Var x = model.embed(ids);
+  for (const Block& block : model.blocks) {
+    // [B, T, H]; SwiGLU: 2H, of which the first half are gates
+    const Tensor h = block.mlp.fc(block.norm2(block.attend(x, model.rotation, nullptr))).value();
+    x = block(x, model.rotation, nullptr);
     const Tensor highest = max(Var(h.reshape({ids.numel(), h.size(-1)})), 0).value();
     Census::Flags flags;
-    for (const double x : highest.to_vector<double>()) flags.push_back(!(x > 0));
+    for (const double most : highest.to_vector<double>()) flags.push_back(!(most > 0));
     flags.resize(static_cast<size_t>(model.config.mlp_hidden()));
     silent.push_back(std::move(flags));
   }
