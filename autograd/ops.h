@@ -21,12 +21,8 @@ Var operator-(const Var& a, double c);
 Var operator-(double c, const Var& a);
 Var operator*(const Var& a, double c);
 Var operator/(const Var& a, double c);
-inline Var operator+(double c, const Var& a) {
-  return a + c;
-}
-inline Var operator*(double c, const Var& a) {
-  return a * c;
-}
+inline Var operator+(double c, const Var& a) { return a + c; }
+inline Var operator*(double c, const Var& a) { return a * c; }
 
 // --- pointwise (formulas in engine/pointwise.h) ----------------------------------------------
 enum class Gelu { erf, tanh };  // exact, or GPT-2's approximation

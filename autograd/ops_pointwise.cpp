@@ -27,10 +27,10 @@ Var binary_op(const char* name, BinaryOp op, const Var& a, const Var& b) {
 }
 
 // y = op(x).   dx = op'(x) dy.
-template <class Op>
-Var unary_op(const char* name, UnaryOp op, const Var& x, double param = 0) {
+template <class Op> Var unary_op(const char* name, const Var& x, double param = 0) {
+  constexpr UnaryOp op = enumerator<Op>(UnaryOps{});
   const Tensor X = x.value(name), Y = unary(op, X, param);
-  return record(name, Y, {x}, [op, param, saved = Op::from_output ? Y : X](Backward& bw) {
+  return record(name, Y, {x}, [param, saved = Op::from_output ? Y : X](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
     unary_grad(op, g, saved, bw.dy(), param, beta);
   });
@@ -56,72 +56,37 @@ Var operator+(const Var& a, const Var& b) {
                 });
 }
 
-Var operator-(const Var& a, const Var& b) {
-  return binary_op("sub", BinaryOp::sub, a, b);
-}
-Var operator*(const Var& a, const Var& b) {
-  return binary_op("mul", BinaryOp::mul, a, b);
-}
-Var operator/(const Var& a, const Var& b) {
-  return binary_op("div", BinaryOp::div, a, b);
-}
-Var operator-(const Var& a) {
-  return unary_op<Neg>("neg", UnaryOp::neg, a);
-}
-Var operator+(const Var& a, double c) {
-  return affine_op("add", a, 1, c);
-}
-Var operator-(const Var& a, double c) {
-  return affine_op("sub", a, 1, -c);
-}
-Var operator-(double c, const Var& a) {
-  return affine_op("sub", a, -1, c);
-}
-Var operator*(const Var& a, double c) {
-  return affine_op("mul", a, c, 0);
-}
+Var operator-(const Var& a, const Var& b) { return binary_op("sub", BinaryOp::sub, a, b); }
+Var operator*(const Var& a, const Var& b) { return binary_op("mul", BinaryOp::mul, a, b); }
+Var operator/(const Var& a, const Var& b) { return binary_op("div", BinaryOp::div, a, b); }
+Var operator-(const Var& a) { return unary_op<Neg>("neg", a); }
+Var operator+(const Var& a, double c) { return affine_op("add", a, 1, c); }
+Var operator-(const Var& a, double c) { return affine_op("sub", a, 1, -c); }
+Var operator-(double c, const Var& a) { return affine_op("sub", a, -1, c); }
+Var operator*(const Var& a, double c) { return affine_op("mul", a, c, 0); }
 Var operator/(const Var& a, double c) {
   if (c == 0) fail("div: division of ", a.shape(), " by the constant 0");
   return affine_op("div", a, 1 / c, 0);
 }
 
-Var square(const Var& x) {
-  return unary_op<Square>("square", UnaryOp::square, x);
-}
-Var sqrt(const Var& x) {
-  return unary_op<Sqrt>("sqrt", UnaryOp::sqrt, x);
-}
-Var exp(const Var& x) {
-  return unary_op<Exp>("exp", UnaryOp::exp, x);
-}
-Var log(const Var& x) {
-  return unary_op<Log>("log", UnaryOp::log, x);
-}
-Var tanh(const Var& x) {
-  return unary_op<Tanh>("tanh", UnaryOp::tanh, x);
-}
-Var sigmoid(const Var& x) {
-  return unary_op<Sigmoid>("sigmoid", UnaryOp::sigmoid, x);
-}
-Var relu(const Var& x) {
-  return unary_op<Relu>("relu", UnaryOp::relu, x);
-}
-Var relu_squared(const Var& x) {
-  return unary_op<ReluSquared>("relu_squared", UnaryOp::relu_squared, x);
-}
-Var silu(const Var& x) {
-  return unary_op<Silu>("silu", UnaryOp::silu, x);
-}
+Var square(const Var& x) { return unary_op<Square>("square", x); }
+Var sqrt(const Var& x) { return unary_op<Sqrt>("sqrt", x); }
+Var exp(const Var& x) { return unary_op<Exp>("exp", x); }
+Var log(const Var& x) { return unary_op<Log>("log", x); }
+Var tanh(const Var& x) { return unary_op<Tanh>("tanh", x); }
+Var sigmoid(const Var& x) { return unary_op<Sigmoid>("sigmoid", x); }
+Var relu(const Var& x) { return unary_op<Relu>("relu", x); }
+Var relu_squared(const Var& x) { return unary_op<ReluSquared>("relu_squared", x); }
+Var silu(const Var& x) { return unary_op<Silu>("silu", x); }
 Var gelu(const Var& x, Gelu form) {
-  return form == Gelu::erf ? unary_op<GeluErf>("gelu", UnaryOp::gelu_erf, x)
-                           : unary_op<GeluTanh>("gelu_tanh", UnaryOp::gelu_tanh, x);
+  return form == Gelu::erf ? unary_op<GeluErf>("gelu", x) : unary_op<GeluTanh>("gelu_tanh", x);
 }
 Var swiglu(const Var& gate, const Var& up) {
   return binary_op("swiglu", BinaryOp::swiglu, gate, up);
 }
 Var soft_cap(const Var& x, double c) {
   if (!(c > 0)) fail("soft_cap: the cap must be positive, got ", c);
-  return unary_op<SoftCap>("soft_cap", UnaryOp::soft_cap, x, c);
+  return unary_op<SoftCap>("soft_cap", x, c);
 }
 
 // y = mask x / (1 − p).   dx = mask dy / (1 − p): the mask is drawn again, not stored.

@@ -46,8 +46,7 @@ std::vector<int> axis_last(int rank, int axis) {
 }
 
 // Runs f on x with `axis` swapped to the end, and swaps it back.
-template <class F>
-Var along_last(const char* name, const Var& x, int axis, F f) {
+template <class F> Var along_last(const char* name, const Var& x, int axis, F f) {
   const int a = x.value(name).shape().index(axis), last = x.shape().rank() - 1;
   return a == last ? f(x) : transpose(f(transpose(x, a, last)), a, last);
 }

@@ -244,22 +244,12 @@ Var record(const char* op, const Tensor& value, std::initializer_list<Var> input
   return record(op, value, std::vector<Var>(inputs), std::move(rule));
 }
 
-bool is_recording() {
-  return recording;
-}
+bool is_recording() { return recording; }
 
-NoGrad::NoGrad() : before_(recording) {
-  recording = false;
-}
-NoGrad::~NoGrad() {
-  recording = before_;
-}
+NoGrad::NoGrad() : before_(recording) { recording = false; }
+NoGrad::~NoGrad() { recording = before_; }
 
-Anomaly::Anomaly(bool on) : before_(checking) {
-  checking = on;
-}
-Anomaly::~Anomaly() {
-  checking = before_;
-}
+Anomaly::Anomaly(bool on) : before_(checking) { checking = on; }
+Anomaly::~Anomaly() { checking = before_; }
 
 }  // namespace borealis

@@ -286,6 +286,4 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  return run_program("inspect", run, argc, argv);
-}
+int main(int argc, char** argv) { return run_program("inspect", run, argc, argv); }

@@ -56,6 +56,4 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  return run_program("sample_gpt", run, argc, argv);
-}
+int main(int argc, char** argv) { return run_program("sample_gpt", run, argc, argv); }

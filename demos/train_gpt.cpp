@@ -239,6 +239,4 @@ int run(int argc, char** argv) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  return run_program("train_gpt", run, argc, argv);
-}
+int main(int argc, char** argv) { return run_program("train_gpt", run, argc, argv); }

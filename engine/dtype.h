@@ -38,30 +38,17 @@ constexpr const char* name(DType t) {
   return "?";
 }
 
-inline std::ostream& operator<<(std::ostream& out, DType t) {
-  return out << name(t);
-}
+inline std::ostream& operator<<(std::ostream& out, DType t) { return out << name(t); }
 
 // The tag of a C++ type.
-template <class T>
-constexpr DType dtype_of();
-template <>
-constexpr DType dtype_of<float>() {
-  return DType::f32;
-}
-template <>
-constexpr DType dtype_of<double>() {
-  return DType::f64;
-}
-template <>
-constexpr DType dtype_of<int32_t>() {
-  return DType::i32;
-}
+template <class T> constexpr DType dtype_of();
+template <> constexpr DType dtype_of<float>() { return DType::f32; }
+template <> constexpr DType dtype_of<double>() { return DType::f64; }
+template <> constexpr DType dtype_of<int32_t>() { return DType::i32; }
 
 // Calls f(float{}) or f(double{}): the one place where a tag becomes a template argument on the
 // CPU.
-template <class F>
-decltype(auto) visit(DType t, F&& f) {
+template <class F> decltype(auto) visit(DType t, F&& f) {
   switch (t) {
     case DType::f32:
       return std::forward<F>(f)(float{});

@@ -17,30 +17,14 @@
 
 namespace borealis::fast {
 
-template <class T>
-BOREALIS_HD inline T exp(T x) {
-  return std::exp(x);
-}
-template <class T>
-BOREALIS_HD inline T log(T x) {
-  return std::log(x);
-}
-template <class T>
-BOREALIS_HD inline T tanh(T x) {
-  return std::tanh(x);
-}
-template <class T>
-BOREALIS_HD inline T erf(T x) {
-  return std::erf(x);
-}
-template <class T>
-BOREALIS_HD inline T sqrt(T x) {
-  return std::sqrt(x);
-}
+template <class T> BOREALIS_HD inline T exp(T x) { return std::exp(x); }
+template <class T> BOREALIS_HD inline T log(T x) { return std::log(x); }
+template <class T> BOREALIS_HD inline T tanh(T x) { return std::tanh(x); }
+template <class T> BOREALIS_HD inline T erf(T x) { return std::erf(x); }
+template <class T> BOREALIS_HD inline T sqrt(T x) { return std::sqrt(x); }
 
 // c0 + c1 x + c2 x² + …, by Horner's rule.
-template <class... C>
-BOREALIS_HD inline float horner(float x, float c0, C... rest) {
+template <class... C> BOREALIS_HD inline float horner(float x, float c0, C... rest) {
   if constexpr (sizeof...(rest) == 0)
     return c0;
   else

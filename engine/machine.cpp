@@ -56,9 +56,7 @@ std::vector<int> own_cores() {
 
 void bind_thread(const std::vector<int>&) {}
 
-std::string processor_name() {
-  return "unknown";
-}
+std::string processor_name() { return "unknown"; }
 
 bool is_anonymous_pipe(const std::string& path) {
   std::error_code ignored;

@@ -10,9 +10,7 @@ namespace {
 
 using Strides = std::array<int64_t, Shape::max_rank>;
 
-size_t at(int axis) {
-  return static_cast<size_t>(axis);
-}
+size_t at(int axis) { return static_cast<size_t>(axis); }
 
 // Row-major strides in elements.
 Strides contiguous(const Shape& shape) {

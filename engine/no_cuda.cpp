@@ -3,8 +3,6 @@
 
 namespace borealis {
 
-Backend* cuda_backend(int) {
-  return nullptr;
-}
+Backend* cuda_backend(int) { return nullptr; }
 
 }  // namespace borealis

@@ -32,8 +32,6 @@ void set_threads(int count) {
                   : all);
 }
 
-int threads() {
-  return omp_get_max_threads();
-}
+int threads() { return omp_get_max_threads(); }
 
 }  // namespace borealis

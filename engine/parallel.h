@@ -37,8 +37,7 @@ class PieceError {
 //
 // A child of fork() must not come here once its parent has: the threads stay with the parent, and
 // the child would wait for them for ever. Fork first, or start a new program (exec).
-template <class F>
-void parallel_for(int64_t n, int64_t grain, F&& f) {
+template <class F> void parallel_for(int64_t n, int64_t grain, F&& f) {
   if (grain < 1) fail("parallel_for: a piece of ", grain, " items never gets through ", n);
   if (n <= 0) return;
   const auto run = [&](int64_t begin, int worker) {

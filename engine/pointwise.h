@@ -7,6 +7,7 @@
 #pragma once
 
 #include <tuple>
+#include <type_traits>
 
 #include "fastmath.h"
 #include "host_device.h"
@@ -15,129 +16,73 @@ namespace borealis {
 
 struct Neg {
   static constexpr bool from_output = false;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
-    return -x;
-  }
-  template <class T>
-  BOREALIS_HD static T df(T, T) {
-    return T(-1);
-  }
+  template <class T> BOREALIS_HD static T f(T x, T) { return -x; }
+  template <class T> BOREALIS_HD static T df(T, T) { return T(-1); }
 };
 
 // x²
 struct Square {
   static constexpr bool from_output = false;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
-    return x * x;
-  }
-  template <class T>
-  BOREALIS_HD static T df(T x, T) {
-    return 2 * x;
-  }
+  template <class T> BOREALIS_HD static T f(T x, T) { return x * x; }
+  template <class T> BOREALIS_HD static T df(T x, T) { return 2 * x; }
 };
 
 // √x.  d = 1/(2y).
 struct Sqrt {
   static constexpr bool from_output = true;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
-    return fast::sqrt(x);
-  }
-  template <class T>
-  BOREALIS_HD static T df(T y, T) {
-    return T(0.5) / y;
-  }
+  template <class T> BOREALIS_HD static T f(T x, T) { return fast::sqrt(x); }
+  template <class T> BOREALIS_HD static T df(T y, T) { return T(0.5) / y; }
 };
 
 // eˣ.  d = y.
 struct Exp {
   static constexpr bool from_output = true;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
-    return fast::exp(x);
-  }
-  template <class T>
-  BOREALIS_HD static T df(T y, T) {
-    return y;
-  }
+  template <class T> BOREALIS_HD static T f(T x, T) { return fast::exp(x); }
+  template <class T> BOREALIS_HD static T df(T y, T) { return y; }
 };
 
 // ln x.  d = 1/x.
 struct Log {
   static constexpr bool from_output = false;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
-    return fast::log(x);
-  }
-  template <class T>
-  BOREALIS_HD static T df(T x, T) {
-    return 1 / x;
-  }
+  template <class T> BOREALIS_HD static T f(T x, T) { return fast::log(x); }
+  template <class T> BOREALIS_HD static T df(T x, T) { return 1 / x; }
 };
 
 // tanh x.  d = 1 − y².
 struct Tanh {
   static constexpr bool from_output = true;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
-    return fast::tanh(x);
-  }
-  template <class T>
-  BOREALIS_HD static T df(T y, T) {
-    return 1 - y * y;
-  }
+  template <class T> BOREALIS_HD static T f(T x, T) { return fast::tanh(x); }
+  template <class T> BOREALIS_HD static T df(T y, T) { return 1 - y * y; }
 };
 
 // σ(x) = 1/(1 + e⁻ˣ).  d = y(1 − y).
 struct Sigmoid {
   static constexpr bool from_output = true;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
-    return 1 / (1 + fast::exp(-x));
-  }
-  template <class T>
-  BOREALIS_HD static T df(T y, T) {
-    return y * (1 - y);
-  }
+  template <class T> BOREALIS_HD static T f(T x, T) { return 1 / (1 + fast::exp(-x)); }
+  template <class T> BOREALIS_HD static T df(T y, T) { return y * (1 - y); }
 };
 
 // max(x, 0)
 struct Relu {
   static constexpr bool from_output = false;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
+  template <class T> BOREALIS_HD static T f(T x, T) {
     return x < 0 ? T(0) : x;  // a NaN stays a NaN
   }
-  template <class T>
-  BOREALIS_HD static T df(T x, T) {
-    return x > 0 ? T(1) : T(0);
-  }
+  template <class T> BOREALIS_HD static T df(T x, T) { return x > 0 ? T(1) : T(0); }
 };
 
 // max(x, 0)²  (So et al., "Primer", 2021)
 struct ReluSquared {
   static constexpr bool from_output = false;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
-    return x < 0 ? T(0) : x * x;
-  }
-  template <class T>
-  BOREALIS_HD static T df(T x, T) {
-    return x > 0 ? 2 * x : T(0);
-  }
+  template <class T> BOREALIS_HD static T f(T x, T) { return x < 0 ? T(0) : x * x; }
+  template <class T> BOREALIS_HD static T df(T x, T) { return x > 0 ? 2 * x : T(0); }
 };
 
 // x σ(x).  d = s(1 + x(1 − s)).
 struct Silu {
   static constexpr bool from_output = false;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
-    return x / (1 + fast::exp(-x));
-  }
-  template <class T>
-  BOREALIS_HD static T df(T x, T) {
+  template <class T> BOREALIS_HD static T f(T x, T) { return x / (1 + fast::exp(-x)); }
+  template <class T> BOREALIS_HD static T df(T x, T) {
     const T s = 1 / (1 + fast::exp(-x));
     return s * (1 + x * (1 - s));
   }
@@ -146,12 +91,10 @@ struct Silu {
 // x Φ(x) with Φ(x) = ½(1 + erf(x/√2))  (Hendrycks & Gimpel, 2016).  d = Φ(x) + x φ(x).
 struct GeluErf {
   static constexpr bool from_output = false;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
+  template <class T> BOREALIS_HD static T f(T x, T) {
     return T(0.5) * x * (1 + fast::erf(x * T(0.70710678118654752440)));
   }
-  template <class T>
-  BOREALIS_HD static T df(T x, T) {
+  template <class T> BOREALIS_HD static T df(T x, T) {
     const T cdf = T(0.5) * (1 + fast::erf(x * T(0.70710678118654752440)));
     const T pdf = T(0.39894228040143267794) * fast::exp(T(-0.5) * x * x);
     return cdf + x * pdf;
@@ -161,13 +104,11 @@ struct GeluErf {
 // ½x(1 + tanh u) with u = √(2/π)(x + 0.044715 x³).
 struct GeluTanh {
   static constexpr bool from_output = false;
-  template <class T>
-  BOREALIS_HD static T f(T x, T) {
+  template <class T> BOREALIS_HD static T f(T x, T) {
     const T u = T(0.79788456080286535588) * (x + T(0.044715) * x * x * x);
     return T(0.5) * x * (1 + fast::tanh(u));
   }
-  template <class T>
-  BOREALIS_HD static T df(T x, T) {
+  template <class T> BOREALIS_HD static T df(T x, T) {
     const T u = T(0.79788456080286535588) * (x + T(0.044715) * x * x * x);
     const T du = T(0.79788456080286535588) * (1 + T(0.134145) * x * x);
     const T t = fast::tanh(u);
@@ -178,12 +119,8 @@ struct GeluTanh {
 // Soft cap: p x/√(x² + p²), within (−p, p).  d = (p/√(x² + p²))³.
 struct SoftCap {
   static constexpr bool from_output = false;
-  template <class T>
-  BOREALIS_HD static T f(T x, T p) {
-    return p * x / fast::sqrt(x * x + p * p);
-  }
-  template <class T>
-  BOREALIS_HD static T df(T x, T p) {
+  template <class T> BOREALIS_HD static T f(T x, T p) { return p * x / fast::sqrt(x * x + p * p); }
+  template <class T> BOREALIS_HD static T df(T x, T p) {
     const T c = p / fast::sqrt(x * x + p * p);
     return c * c * c;
   }
@@ -210,82 +147,44 @@ using UnaryOps = std::tuple<Neg, Square, Sqrt, Exp, Log, Tanh, Sigmoid, Relu, Re
                             GeluErf, GeluTanh, SoftCap>;
 static_assert(std::tuple_size_v<UnaryOps> == static_cast<size_t>(UnaryOp::soft_cap) + 1);
 
+// Op's enumerator: its place in the list.
+template <class Op, class... Ops> constexpr UnaryOp enumerator(const std::tuple<Ops...>&) {
+  int place = 0;
+  (void)((std::is_same_v<Op, Ops> || (++place, false)) || ...);
+  return static_cast<UnaryOp>(place);
+}
+
 // --- two inputs: f and the derivative with respect to each -------------------------------------
 
 struct Add {
-  template <class T>
-  BOREALIS_HD static T f(T a, T b) {
-    return a + b;
-  }
-  template <class T>
-  BOREALIS_HD static T da(T, T) {
-    return T(1);
-  }
-  template <class T>
-  BOREALIS_HD static T db(T, T) {
-    return T(1);
-  }
+  template <class T> BOREALIS_HD static T f(T a, T b) { return a + b; }
+  template <class T> BOREALIS_HD static T da(T, T) { return T(1); }
+  template <class T> BOREALIS_HD static T db(T, T) { return T(1); }
 };
 
 struct Sub {
-  template <class T>
-  BOREALIS_HD static T f(T a, T b) {
-    return a - b;
-  }
-  template <class T>
-  BOREALIS_HD static T da(T, T) {
-    return T(1);
-  }
-  template <class T>
-  BOREALIS_HD static T db(T, T) {
-    return T(-1);
-  }
+  template <class T> BOREALIS_HD static T f(T a, T b) { return a - b; }
+  template <class T> BOREALIS_HD static T da(T, T) { return T(1); }
+  template <class T> BOREALIS_HD static T db(T, T) { return T(-1); }
 };
 
 struct Mul {
-  template <class T>
-  BOREALIS_HD static T f(T a, T b) {
-    return a * b;
-  }
-  template <class T>
-  BOREALIS_HD static T da(T, T b) {
-    return b;
-  }
-  template <class T>
-  BOREALIS_HD static T db(T a, T) {
-    return a;
-  }
+  template <class T> BOREALIS_HD static T f(T a, T b) { return a * b; }
+  template <class T> BOREALIS_HD static T da(T, T b) { return b; }
+  template <class T> BOREALIS_HD static T db(T a, T) { return a; }
 };
 
 struct Div {
-  template <class T>
-  BOREALIS_HD static T f(T a, T b) {
-    return a / b;
-  }
-  template <class T>
-  BOREALIS_HD static T da(T, T b) {
-    return 1 / b;
-  }
-  template <class T>
-  BOREALIS_HD static T db(T a, T b) {
-    return -a / (b * b);
-  }
+  template <class T> BOREALIS_HD static T f(T a, T b) { return a / b; }
+  template <class T> BOREALIS_HD static T da(T, T b) { return 1 / b; }
+  template <class T> BOREALIS_HD static T db(T a, T b) { return -a / (b * b); }
 };
 
 // SwiGLU's gate: silu(a) b  (Shazeer, "GLU variants improve transformer", 2020).
 struct SwiGlu {
-  template <class T>
-  BOREALIS_HD static T f(T a, T b) {
-    return Silu::f(a, T(0)) * b;
-  }
-  template <class T>
-  BOREALIS_HD static T da(T a, T b) {
-    return Silu::df(a, T(0)) * b;
-  }
-  template <class T>
-  BOREALIS_HD static T db(T a, T) {
-    return Silu::f(a, T(0));
-  }
+  template <class T> BOREALIS_HD static T f(T a, T b) { return Silu::f(a, T(0)) * b; }
+  template <class T> BOREALIS_HD static T da(T a, T b) { return Silu::df(a, T(0)) * b; }
+  template <class T> BOREALIS_HD static T db(T a, T) { return Silu::f(a, T(0)); }
 };
 
 enum class BinaryOp { add, sub, mul, div, swiglu };

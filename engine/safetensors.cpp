@@ -35,9 +35,7 @@ constexpr FileType file_types[] = {{"F64", 8, DType::f64},  {"F32", 4, DType::f3
                                    {"BF16", 2, DType::f32}, {"F16", 2, DType::f32},
                                    {"I64", 8, DType::i32},  {"I32", 4, DType::i32}};
 
-float from_bf16(uint16_t bits) {
-  return std::bit_cast<float>(uint32_t{bits} << 16);
-}
+float from_bf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 
 // Moves exponent and fraction to f32's places and corrects the exponent's offset by an exact
 // product, which also gets denormals right; infinity and NaN keep an exponent of all ones.
@@ -75,8 +73,7 @@ class Reader {
   std::ifstream in_;
   uint64_t data_start_ = 0, data_bytes_ = 0;
 
-  template <class... Parts>
-  [[noreturn]] void fault(const Parts&... parts) const {
+  template <class... Parts> [[noreturn]] void fault(const Parts&... parts) const {
     fail_runtime("safetensors: '", path_, "' ", parts...);
   }
 
@@ -238,8 +235,7 @@ class Reader {
     return t;
   }
 
-  template <class Stored, class T, class F>
-  void convert(T* out, const Entry& e, F f) {
+  template <class Stored, class T, class F> void convert(T* out, const Entry& e, F f) {
     std::vector<Stored> stored((e.end - e.begin) / sizeof(Stored));
     get(stored.data(), e.end - e.begin);
     std::transform(stored.begin(), stored.end(), out, f);

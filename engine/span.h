@@ -13,8 +13,7 @@ struct Span {
   DType dtype = DType::f32;
   int64_t count = 0;
 
-  template <class T>
-  T* as() const {
+  template <class T> T* as() const {
     assert(!data || dtype == dtype_of<T>());
     return static_cast<T*>(data);
   }
@@ -30,8 +29,7 @@ struct ConstSpan {
   ConstSpan(const void* d, DType t, int64_t n) : data(d), dtype(t), count(n) {}
   ConstSpan(Span s) : data(s.data), dtype(s.dtype), count(s.count) {}  // implicit: reading a Span
 
-  template <class T>
-  const T* as() const {
+  template <class T> const T* as() const {
     assert(!data || dtype == dtype_of<T>());
     return static_cast<const T*>(data);
   }

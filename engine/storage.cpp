@@ -76,17 +76,13 @@ void Pool::release_cache() {
   cached_ = 0;
 }
 
-Pool& pool(Device device) {
-  return backend(device).pool();
-}
+Pool& pool(Device device) { return backend(device).pool(); }
 
 Storage::Storage(size_t bytes, Device device)
     : data_(static_cast<std::byte*>(borealis::pool(device).take(bytes))),
       bytes_(bytes),
       device_(device) {}
 
-Storage::~Storage() {
-  borealis::pool(device_).give_back(data_, bytes_);
-}
+Storage::~Storage() { borealis::pool(device_).give_back(data_, bytes_); }
 
 }  // namespace borealis

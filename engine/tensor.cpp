@@ -24,9 +24,7 @@ Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
   return full(shape, 0, dtype, device);
 }
 
-void Tensor::fail_unmade(const char* op) {
-  fail(op, ": this tensor was never made");
-}
+void Tensor::fail_unmade(const char* op) { fail(op, ": this tensor was never made"); }
 
 Tensor Tensor::reshape(const Shape& shape) const {
   made("reshape");

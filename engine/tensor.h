@@ -26,8 +26,7 @@ class Tensor {
                      Device device = {});
 
   // On the CPU, with the values' own type (float, double or int32_t).
-  template <class T>
-  static Tensor of(const Shape& shape, const std::vector<T>& values) {
+  template <class T> static Tensor of(const Shape& shape, const std::vector<T>& values) {
     Tensor t(shape, dtype_of<T>());
     t.check_count(static_cast<int64_t>(values.size()));
     std::copy(values.begin(), values.end(), t.template data<T>());
@@ -49,8 +48,7 @@ class Tensor {
   Device device() const { return made("device").storage_->device(); }
 
   // The numbers, for CPU tensors of exactly this type.
-  template <class T>
-  T* data() const {
+  template <class T> T* data() const {
     check_access(dtype_of<T>());
     return static_cast<T*>(raw());
   }
@@ -73,8 +71,7 @@ class Tensor {
   void copy_from(const Tensor& other) const;
   void fill(double value) const;
   double item() const;  // the value of a one-number tensor
-  template <class T>
-  std::vector<T> to_vector() const {
+  template <class T> std::vector<T> to_vector() const {
     const Tensor t = to(Device{}).to(dtype_of<T>());
     return {t.template data<T>(), t.template data<T>() + t.numel()};
   }

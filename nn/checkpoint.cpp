@@ -15,12 +15,8 @@ namespace {
 
 using nlohmann::json;
 
-const char* name(NormKind n) {
-  return n == NormKind::layer ? "layer" : "rms";
-}
-const char* name(Position p) {
-  return p == Position::learned ? "learned" : "rotary";
-}
+const char* name(NormKind n) { return n == NormKind::layer ? "layer" : "rms"; }
+const char* name(Position p) { return p == Position::learned ? "learned" : "rotary"; }
 NormKind parse_as(NormKind, const std::string& text) {
   for (const NormKind n : {NormKind::layer, NormKind::rms})
     if (text == name(n)) return n;
@@ -31,15 +27,10 @@ Position parse_as(Position, const std::string& text) {
     if (text == name(p)) return p;
   fail("gpt: '", text, "' is not a position; use learned or rotary");
 }
-Style parse_as(Style, const std::string& text) {
-  return parse_style(text);
-}
-MlpKind parse_as(MlpKind, const std::string& text) {
-  return parse_mlp(text);
-}
+Style parse_as(Style, const std::string& text) { return parse_style(text); }
+MlpKind parse_as(MlpKind, const std::string& text) { return parse_mlp(text); }
 
-template <class F>
-void for_each_field(GptConfig& c, F&& f) {
+template <class F> void for_each_field(GptConfig& c, F&& f) {
   f("vocab", c.vocab);
   f("block_size", c.block_size);
   f("n_layer", c.n_layer);
@@ -133,9 +124,7 @@ Vocabulary vocabulary_from(const json& list) {
   return Vocabulary(std::move(pieces));
 }
 
-bool is_weight(const std::string& name) {
-  return !name.starts_with(optimizer_prefix);
-}
+bool is_weight(const std::string& name) { return !name.starts_with(optimizer_prefix); }
 
 // Whether the weights in a file can be such a model's, told before one is made: what a file claims
 // must not cost more memory than what it holds.

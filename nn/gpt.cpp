@@ -36,9 +36,7 @@ Norm make_norm(const GptConfig& c, const std::string& name, const Init& init) {
               c.norm_eps, init);
 }
 
-Var drop(const Var& x, double p, Rng* rng) {
-  return rng && p > 0 ? dropout(x, p, *rng) : x;
-}
+Var drop(const Var& x, double p, Rng* rng) { return rng && p > 0 ? dropout(x, p, *rng) : x; }
 
 }  // namespace
 

@@ -9,9 +9,7 @@ int64_t GptConfig::mlp_hidden() const {
   return std::llround(mlp_expansion * static_cast<double>(n_embd));
 }
 
-GptConfig GptConfig::gpt2() {
-  return {};
-}
+GptConfig GptConfig::gpt2() { return {}; }
 
 GptConfig GptConfig::modern() {
   GptConfig c;
@@ -74,9 +72,7 @@ int64_t parameter_count(const GptConfig& c) {
   return count;
 }
 
-const char* name(Style s) {
-  return s == Style::gpt2 ? "gpt2" : "modern";
-}
+const char* name(Style s) { return s == Style::gpt2 ? "gpt2" : "modern"; }
 
 const char* name(MlpKind m) {
   switch (m) {

@@ -35,8 +35,7 @@ size_t character_length(std::string_view text) {
 namespace {
 
 // Calls f(piece, its place) for all pieces of a text. Where no character begins, a byte is one.
-template <class F>
-void for_each_piece(std::string_view text, bool bytes, F&& f) {
+template <class F> void for_each_piece(std::string_view text, bool bytes, F&& f) {
   for (size_t at = 0; at < text.size();) {
     const size_t length = bytes ? 1 : std::max<size_t>(1, character_length(text.substr(at)));
     f(text.substr(at, length), at);
@@ -113,9 +112,7 @@ namespace {
   fail_runtime(source, ": does not fit into the memory there is; give a part of it");
 }
 
-std::string mebibytes(uint64_t bytes) {
-  return std::to_string(bytes >> 20) + " MiB";
-}
+std::string mebibytes(uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
 }  // namespace
 

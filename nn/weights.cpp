@@ -11,8 +11,7 @@ namespace borealis {
 namespace {
 
 // Calls f(name, part) for each tensor a file keeps of this parameter; `whole` is split by rows.
-template <class F>
-void for_each_part(const Parameter& p, const Tensor& whole, F f) {
+template <class F> void for_each_part(const Parameter& p, const Tensor& whole, F f) {
   check_blocks(p);
   if (p.block_names.empty()) return f(p.name, whole);
   const int64_t rows = whole.size(0) / p.blocks;

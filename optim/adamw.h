@@ -9,9 +9,7 @@
 namespace borealis {
 
 // As nanoGPT does: matrices decay, gains and biases do not.
-inline bool has_rank_two(const Parameter& p) {
-  return p.var.shape().rank() >= 2;
-}
+inline bool has_rank_two(const Parameter& p) { return p.var.shape().rank() >= 2; }
 
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, weight_decay = 0.1;

@@ -9,9 +9,7 @@ namespace {
 
 // ZᵀZ is made definite by a ridge of this part of its mean eigenvalue: well above the rounding of
 // the Gram product, well below what moves a leverage score.
-double ridge(DType dtype) {
-  return dtype == DType::f64 ? 1e-13 : 3e-5;
-}
+double ridge(DType dtype) { return dtype == DType::f64 ? 1e-13 : 3e-5; }
 
 // The squared row lengths of polar(Z), without polar(Z):
 //   h_i = z_iᵀ (ZᵀZ + ρI)⁻¹ z_i = ‖L⁻¹ z_i‖²  with  L Lᵀ = ZᵀZ + ρI.   Overwrites Z.

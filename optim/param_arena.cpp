@@ -8,9 +8,7 @@ namespace borealis {
 
 namespace {
 
-bool is_matrix(const Parameter& p) {
-  return p.var.shape().rank() == 2;
-}
+bool is_matrix(const Parameter& p) { return p.var.shape().rank() == 2; }
 
 void check(const ParamList& params) {
   if (params.empty()) fail("arena: there are no parameters");
@@ -43,9 +41,7 @@ auto order(const Parameter& p) {
 }
 
 // Gaps bring the next parameter to a cache line, and to what wide loads on a GPU ask for.
-int64_t aligned(int64_t element) {
-  return (element + 63) / 64 * 64;
-}
+int64_t aligned(int64_t element) { return (element + 63) / 64 * 64; }
 
 }  // namespace
 

@@ -50,15 +50,9 @@ class Part {
 
 // Which parameters a part takes.
 using Takes = std::function<bool(const Parameter&)>;
-inline bool is_hidden_matrix(const Parameter& p) {
-  return p.role == Role::hidden_matrix;
-}
-inline bool is_other(const Parameter& p) {
-  return !is_hidden_matrix(p);
-}
-inline bool is_any(const Parameter&) {
-  return true;
-}
+inline bool is_hidden_matrix(const Parameter& p) { return p.role == Role::hidden_matrix; }
+inline bool is_other(const Parameter& p) { return !is_hidden_matrix(p); }
+inline bool is_any(const Parameter&) { return true; }
 
 // Fails in the name of `who` unless `saved` has every tensor of `own`, in its shape.
 void check_state(const std::string& who, const OptimizerState& own, const OptimizerState& saved);

@@ -168,9 +168,7 @@ void even_columns(const Matrix& X) {
 
 }  // namespace
 
-const PolarTable& polar_table(Polar method) {
-  return tables[static_cast<size_t>(method)];
-}
+const PolarTable& polar_table(Polar method) { return tables[static_cast<size_t>(method)]; }
 
 double polar_flops(Polar method, double m, double n, PolarForm form) {
   const PolarTable& table = polar_table(method);

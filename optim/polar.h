@@ -24,8 +24,7 @@ enum class Polar {
   svd,               // exact and slow: the reference
 };
 
-template <>
-struct Names<Polar> {
+template <> struct Names<Polar> {
   static constexpr const char* what = "polar";
   static constexpr std::array words{
       "quintic5",       "simple_quintic12", "cans12", "polar_express8",

@@ -9,9 +9,7 @@ namespace borealis {
 
 namespace {
 
-Tensor mul(const Tensor& a, const Tensor& b) {
-  return binary("riemannian", BinaryOp::mul, a, b);
-}
+Tensor mul(const Tensor& a, const Tensor& b) { return binary("riemannian", BinaryOp::mul, a, b); }
 
 // 1/x of each number; 0 where x ≤ 0. The floor keeps its square finite in f32.
 Tensor reciprocal(const Tensor& x) {
@@ -24,9 +22,7 @@ Tensor row_dots(const Matrix& A, const Matrix& B) {
 }
 
 // [batch, 1]: Σ_i a_i b_i.
-Tensor dots(const Tensor& a, const Tensor& b) {
-  return sum(mul(a, b), {1});
-}
+Tensor dots(const Tensor& a, const Tensor& b) { return sum(mul(a, b), {1}); }
 
 // diag(λ) U − U (Uᵀ diag(λ) U): diag(λ) U less what it has of UᵀZ + ZᵀU.
 Matrix row_normal(const Tensor& lambda, const Matrix& U) {

@@ -10,9 +10,7 @@ void need(bool ok, const SpectralConfig& c, const char* what, double value, cons
   if (!ok) fail(c.name, ": ", what, " is ", value, ", but ", rule);
 }
 
-bool from_zero(double x) {
-  return x >= 0 && std::isfinite(x);
-}
+bool from_zero(double x) { return x >= 0 && std::isfinite(x); }
 
 void check_numbers(const SpectralConfig& c) {
   const AuroraOptions& o = c.direction;

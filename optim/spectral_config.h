@@ -92,8 +92,7 @@ struct SpectralConfig {
 };
 
 // f(key, field) for every setting that can be spelled out.
-template <class Config, class F>
-void for_each_stage(Config& c, F&& f) {
+template <class Config, class F> void for_each_stage(Config& c, F&& f) {
   f("momentum", c.momentum);
   f("mu", c.mu);
   f("nesterov", c.nesterov);
@@ -123,38 +122,32 @@ bool balances(const SpectralConfig& c, int64_t m, int64_t n, Neurons neurons);
 // Fails in one sentence on numbers out of range and on stages that contradict each other.
 void check(const SpectralConfig& c);
 
-template <>
-struct Names<Momentum> {
+template <> struct Names<Momentum> {
   static constexpr const char* what = "momentum";
   static constexpr std::array words{"none", "ema", "sum"};
 };
-template <>
-struct Names<Pre> {
+template <> struct Names<Pre> {
   static constexpr const char* what = "pre";
   static constexpr std::array words{"none",         "rows",          "columns",
                                     "rows_columns", "row_rms",       "standardize",
                                     "sign",         "second_moment", "sinkhorn"};
 };
-template <>
-struct Names<Post> {
+template <> struct Names<Post> {
   static constexpr const char* what = "post";
   static constexpr std::array words{"none",        "even_rows",     "even_rows_moment",
                                     "row_moment",  "longer_moment", "element_moment",
                                     "columns_rows"};
 };
-template <>
-struct Names<Restore> {
+template <> struct Names<Restore> {
   static constexpr const char* what = "restore";
   static constexpr std::array words{"none", "update", "input", "polar"};
 };
-template <>
-struct Names<Scale> {
+template <> struct Names<Scale> {
   static constexpr const char* what = "scale";
   static constexpr std::array words{"none",    "original", "match_rms",
                                     "rms_rms", "spectral", "update_rms"};
 };
-template <>
-struct Names<Decay> {
+template <> struct Names<Decay> {
   static constexpr const char* what = "decay";
   static constexpr std::array words{"decoupled", "cautious", "hyperball", "uw_floor"};
 };

@@ -9,9 +9,7 @@ namespace borealis {
 
 namespace {
 
-constexpr AuroraOptions plain(Polar polar) {
-  return {.polar = polar, .balance = Balance::none};
-}
+constexpr AuroraOptions plain(Polar polar) { return {.polar = polar, .balance = Balance::none}; }
 constexpr AuroraOptions balanced(Polar polar, Balance balance, int K = 2, double beta = 0.5) {
   return {.polar = polar, .balance = balance, .pp_iterations = K, .pp_beta = beta};
 }
@@ -270,9 +268,7 @@ const std::array methods{
 
 }  // namespace
 
-std::span<const SpectralMethod> spectral_methods() {
-  return methods;
-}
+std::span<const SpectralMethod> spectral_methods() { return methods; }
 
 // --- costs -----------------------------------------------------------------------------------
 

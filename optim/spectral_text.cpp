@@ -10,13 +10,9 @@ namespace borealis {
 
 namespace {
 
-std::string to_text(bool value) {
-  return value ? "true" : "false";
-}
+std::string to_text(bool value) { return value ? "true" : "false"; }
 template <class Enum>
-requires std::is_enum_v<Enum> std::string to_text(Enum value) {
-  return name(value);
-}
+requires std::is_enum_v<Enum> std::string to_text(Enum value) { return name(value); }
 // The shortest text that reads back as the same number.
 template <class Number>
 requires std::is_arithmetic_v<Number> std::string to_text(Number value) {
@@ -88,12 +84,8 @@ SpectralMethod parse_spectral(const std::string& text) {
   fail("optimizer: there is no '", key, "'; train_gpt --list_optimizers shows all");
 }
 
-SpectralConfig muon() {
-  return parse_spectral("muon").config;
-}
-SpectralConfig aurora() {
-  return parse_spectral("aurora").config;
-}
+SpectralConfig muon() { return parse_spectral("muon").config; }
+SpectralConfig aurora() { return parse_spectral("aurora").config; }
 
 std::string all_stages(const SpectralConfig& c) {
   std::string text;

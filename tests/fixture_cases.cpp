@@ -98,13 +98,9 @@ struct Op {
 };
 
 // An input that the case may leave out.
-Var extra(const Vars& x, size_t i) {
-  return i < x.size() ? x[i] : Var();
-}
+Var extra(const Vars& x, size_t i) { return i < x.size() ? x[i] : Var(); }
 
-int axis(const json& info) {
-  return info.value("axis", -1);
-}
+int axis(const json& info) { return info.value("axis", -1); }
 
 // [B, H, T, D] of the files and [B, T, H·D] of our ops.
 Var heads_last(const Var& x) {

@@ -31,8 +31,7 @@ const std::string& file_of(const uint8_t* bytes, size_t size) {
 }
 
 // Any other exception is a finding.
-template <class F>
-void refused_or_done(F f) {
+template <class F> void refused_or_done(F f) {
   try {
     f();
   } catch (const std::runtime_error& e) {

@@ -46,9 +46,7 @@ inline double row_cv(const Matrix& U) {
   return std::sqrt(variance) / mean;
 }
 
-inline bool all_finite(const Matrix& X) {
-  return backend(X.device()).all_finite(packed(X));
-}
+inline bool all_finite(const Matrix& X) { return backend(X.device()).all_finite(packed(X)); }
 
 // Σ A_ij B_ij
 inline double dot(const Matrix& A, const Matrix& B) {

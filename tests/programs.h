@@ -106,8 +106,7 @@ inline void sleep_for(double seconds) {
 }
 
 // Until it is so, a minute at most.
-template <class Condition>
-void wait_until(Condition&& condition) {
+template <class Condition> void wait_until(Condition&& condition) {
   for (int i = 0; i < 6000 && !condition(); ++i) sleep_for(0.01);
   REQUIRE(condition());
 }

@@ -18,9 +18,7 @@ Var leaf(const std::vector<double>& values, const char* name = "") {
   return Var::leaf(Tensor::of<double>({static_cast<int64_t>(values.size())}, values), name);
 }
 
-std::vector<double> gradient(const Var& x) {
-  return x.grad().to_vector<double>();
-}
+std::vector<double> gradient(const Var& x) { return x.grad().to_vector<double>(); }
 
 using Numbers = std::vector<double>;
 

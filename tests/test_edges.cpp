@@ -21,9 +21,7 @@ namespace {
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-Var zeros(const Shape& shape, DType dtype = DType::f32) {
-  return Tensor::zeros(shape, dtype);
-}
+Var zeros(const Shape& shape, DType dtype = DType::f32) { return Tensor::zeros(shape, dtype); }
 
 bool takes(const std::function<void()>& f) {
   try {

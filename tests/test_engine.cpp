@@ -24,9 +24,7 @@ Tensor counting(const Shape& shape) {
   return t;
 }
 
-std::vector<double> numbers(const Tensor& t) {
-  return t.to_vector<double>();
-}
+std::vector<double> numbers(const Tensor& t) { return t.to_vector<double>(); }
 
 // How many representable f32 numbers lie between y and the truth.
 double ulps(float y, double truth) {
@@ -39,8 +37,7 @@ double ulps(float y, double truth) {
 }
 
 // The largest error over numbers of all magnitudes and both signs.
-template <class F, class G>
-double worst_ulps(F fast_form, G exact) {
+template <class F, class G> double worst_ulps(F fast_form, G exact) {
   double worst = 0;
   for (uint64_t bits = 0; bits < (uint64_t{1} << 32); bits += 4099) {
     const float x = std::bit_cast<float>(static_cast<uint32_t>(bits));

@@ -12,12 +12,8 @@ using namespace borealis;
 
 namespace {
 
-Var zeros(const Shape& shape, DType dtype = DType::f32) {
-  return Tensor::zeros(shape, dtype);
-}
-Tensor ids(const Shape& shape) {
-  return Tensor::zeros(shape, DType::i32);
-}
+Var zeros(const Shape& shape, DType dtype = DType::f32) { return Tensor::zeros(shape, dtype); }
+Tensor ids(const Shape& shape) { return Tensor::zeros(shape, DType::i32); }
 
 }  // namespace
 

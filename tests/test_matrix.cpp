@@ -49,9 +49,7 @@ Tensor values(const Matrix& X) {
   return out;
 }
 
-double bound(DType t) {
-  return t == DType::f64 ? 1e-13 : 1e-5;
-}
+double bound(DType t) { return t == DType::f64 ? 1e-13 : 1e-5; }
 
 }  // namespace
 

@@ -31,9 +31,7 @@ double geometric_rank(int64_t n, double ratio) {
   return std::exp(entropy);
 }
 
-double rank_of(const Matrix& X) {
-  return effective_ranks(X).front();
-}
+double rank_of(const Matrix& X) { return effective_ranks(X).front(); }
 
 }  // namespace
 

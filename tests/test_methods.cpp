@@ -112,9 +112,7 @@ Tensor after_two_steps(const SpectralConfig& config, const Shape& shape, DType d
   return one.w().clone();
 }
 
-Tensor negated(const Tensor& T) {
-  return affine(T, -1, 0);
-}
+Tensor negated(const Tensor& T) { return affine(T, -1, 0); }
 // Positive factors between 1/e and e, one for each row.
 Tensor uneven(const Tensor& T) {
   const Tensor d = Rng(9).uniform({T.size(0)}, -1, 1, DType::f64);
@@ -127,9 +125,7 @@ const Tensor& rotation(int64_t n) {
   if (!R) R = polar(normal({n, n}, DType::f64, 11), Polar::svd).tensor();
   return R;
 }
-Tensor rotated(const Tensor& T) {
-  return (Matrix(rotation(T.size(0))) * T).tensor();
-}
+Tensor rotated(const Tensor& T) { return (Matrix(rotation(T.size(0))) * T).tensor(); }
 // Row i to place 5 i + 2 (mod their number: 48, 16 or 12).
 Tensor shuffled(const Tensor& T) {
   const Tensor to = T.like();
@@ -149,8 +145,7 @@ SpectralConfig without_eps(SpectralConfig config) {
   return config;
 }
 
-template <class F>
-void for_each_method(F f) {
+template <class F> void for_each_method(F f) {
   for (const SpectralMethod& row : spectral_methods()) {
     CAPTURE(std::string(row.key));
     f(row);

@@ -15,9 +15,7 @@ using namespace borealis;
 
 namespace {
 
-Var zeros(const Shape& shape) {
-  return Tensor::zeros(shape);
-}
+Var zeros(const Shape& shape) { return Tensor::zeros(shape); }
 
 }  // namespace
 

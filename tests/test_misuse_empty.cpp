@@ -13,9 +13,7 @@ using namespace borealis;
 
 namespace {
 
-Var leaf(const Shape& shape) {
-  return Var::leaf(Rng(1).normal(shape, 1));
-}
+Var leaf(const Shape& shape) { return Var::leaf(Rng(1).normal(shape, 1)); }
 
 // Runs f forward and backward; every leaf must end up with a gradient that is finite and of its
 // shape.

@@ -16,9 +16,7 @@ namespace {
 
 constexpr int64_t huge = std::numeric_limits<int64_t>::max();
 
-Var zeros(const Shape& shape) {
-  return Tensor::zeros(shape);
-}
+Var zeros(const Shape& shape) { return Tensor::zeros(shape); }
 
 }  // namespace
 

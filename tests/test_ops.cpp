@@ -18,9 +18,7 @@ using namespace borealis;
 
 namespace {
 
-std::string title(const OpCase& row) {
-  return row.op + ": " + row.what;
-}
+std::string title(const OpCase& row) { return row.op + ": " + row.what; }
 
 // What an op makes of its inputs: the output, and the gradients of ⟨c, output⟩ for a fixed random
 // c.

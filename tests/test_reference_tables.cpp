@@ -162,8 +162,7 @@ struct Inputs {
 struct Spread {
   double mean = 0, deviation = 0;
 };
-template <class F>
-Spread over_seeds(F f) {
+template <class F> Spread over_seeds(F f) {
   Spread s;
   std::vector<double> values;
   for (int64_t b = 0; b < seeds; ++b) values.push_back(f(b));

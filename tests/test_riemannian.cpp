@@ -11,17 +11,13 @@ namespace {
 
 constexpr std::array floats{DType::f32, DType::f64};
 
-double bound(DType dtype) {
-  return dtype == DType::f64 ? 1e-9 : 2e-5;
-}
+double bound(DType dtype) { return dtype == DType::f64 ? 1e-9 : 2e-5; }
 
 Tensor direction(const Matrix& G, const RiemannianOptions& options = {}) {
   return riemannian_direction(G, options).tensor();
 }
 
-double largest(const Tensor& x) {
-  return relative_error(x, Tensor::zeros(x.shape(), x.dtype()));
-}
+double largest(const Tensor& x) { return relative_error(x, Tensor::zeros(x.shape(), x.dtype())); }
 
 // Column j times c^(j/(cols−1)).
 Tensor with_shrinking_columns(const Tensor& X, double c) {

@@ -19,9 +19,7 @@ constexpr std::array floats{DType::f32, DType::f64};
 const std::array<Shape, 6> shapes{Shape{2, 5, 3},   Shape{2, 3, 5},   Shape{2, 4, 4},
                                   Shape{2, 67, 19}, Shape{2, 19, 67}, Shape{2, 7, 1}};
 
-double bound(DType dtype) {
-  return dtype == DType::f64 ? 1e-12 : 2e-5;
-}
+double bound(DType dtype) { return dtype == DType::f64 ? 1e-12 : 2e-5; }
 
 // --- plain doubles ---------------------------------------------------------------------------
 
@@ -72,9 +70,7 @@ double squares(const Line& line) {
   for (const double* x : line) s += *x * *x;
   return s;
 }
-double length(const Line& line) {
-  return std::sqrt(squares(line));
-}
+double length(const Line& line) { return std::sqrt(squares(line)); }
 void scale(const Line& line, double factor) {
   for (double* x : line) *x *= factor;
 }
@@ -98,8 +94,7 @@ Tensor input(const Shape& shape, DType dtype, uint64_t seed) {
   return X;
 }
 
-template <class F>
-void for_each_case(F f) {
+template <class F> void for_each_case(F f) {
   for (const DType dtype : floats) {
     for (const Shape& shape : shapes) {
       CAPTURE(std::string(name(dtype)));
@@ -109,8 +104,7 @@ void for_each_case(F f) {
   }
 }
 
-template <class Enum>
-std::vector<Enum> all() {
+template <class Enum> std::vector<Enum> all() {
   std::vector<Enum> values;
   for (const char* word : Names<Enum>::words) values.push_back(parse<Enum>(word));
   return values;

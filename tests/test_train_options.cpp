@@ -18,8 +18,7 @@ TrainOptions usual(const std::string& optimizer = "adamw") {
   return o;
 }
 
-template <class Change>
-bool accepts(Change change, const std::string& optimizer = "adamw") {
+template <class Change> bool accepts(Change change, const std::string& optimizer = "adamw") {
   TrainOptions o = usual(optimizer);
   change(o);
   try {

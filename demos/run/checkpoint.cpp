@@ -15,8 +15,7 @@ namespace {
 using nlohmann::json;
 
 // Only digits, and nothing that does not fit.
-template <class Number>
-Number number_from(const std::string& key, const std::string& text) {
+template <class Number> Number number_from(const std::string& key, const std::string& text) {
   Number n = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
   if (error != std::errc{} || end != text.data() + text.size() || text[0] == '-')

@@ -131,8 +131,7 @@ constexpr size_t map_width = 30, history_width = 10;
 constexpr int bins = 15;  // an odd number: steps of the mean length lie in the middle one
 
 // At most `width` of the values, evenly spread from the first to the last.
-template <class T>
-std::vector<T> spread(const std::vector<T>& values, size_t width) {
+template <class T> std::vector<T> spread(const std::vector<T>& values, size_t width) {
   if (values.size() <= width) return values;
   std::vector<T> some(width);
   for (size_t i = 0; i < width; ++i) some[i] = values[i * (values.size() - 1) / (width - 1)];

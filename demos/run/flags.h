@@ -29,8 +29,7 @@ inline void refuse_empty_values(const std::string& program, int argc, char** arg
 
 // Whole numbers in decimal digits, within their type: CLI11 would read 010 as 8, take -1 for a
 // large number where only positive ones exist, and cut off what is too large.
-template <class Integer>
-std::string read_integer(std::string& text) {
+template <class Integer> std::string read_integer(std::string& text) {
   Integer n = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), n);
   if (error != std::errc{} || end != text.data() + text.size())

@@ -59,13 +59,9 @@ void take_signals() {
   std::thread(wait_for_signals, set).detach();
 }
 
-void defer_signals() {
-  deferred = true;
-}
+void defer_signals() { deferred = true; }
 
-int interruption() {
-  return asked;
-}
+int interruption() { return asked; }
 
 void send_output() {
   if (std::fflush(stdout) != 0 && errno == EPIPE && pipe_asks) ask(SIGPIPE);

@@ -77,9 +77,7 @@ RunLog::RunLog(const std::string& path, const LogSoFar& before) : path_(path) {
                  "); choose another --out_dir");
 }
 
-RunLog::~RunLog() {
-  ::close(file_);
-}
+RunLog::~RunLog() { ::close(file_); }
 
 void RunLog::write(const nlohmann::json& object) {
   const std::string line = object.dump() + '\n';

@@ -23,8 +23,7 @@ namespace {
 // Flags, checkpoint and defaults all walk it: a new setting is a line here and a field in the
 // header.
 
-template <class Options, class F>
-void for_each_setting(Options& o, F&& f) {
+template <class Options, class F> void for_each_setting(Options& o, F&& f) {
   auto& m = o.model;
   f("style", m.style, "gpt2 (comparable with nanoGPT) or modern (RMSNorm, rotary, ReLU²)");
   f("n_layer", m.n_layer, "blocks");
@@ -67,16 +66,10 @@ void for_each_setting(Options& o, F&& f) {
 
 // --- enums as text ---------------------------------------------------------------------------
 
-const char* name(Schedule s) {
-  return s == Schedule::cosine ? "cosine" : "linear";
-}
+const char* name(Schedule s) { return s == Schedule::cosine ? "cosine" : "linear"; }
 
-void from_text(Style& s, const std::string& text) {
-  s = parse_style(text);
-}
-void from_text(MlpKind& m, const std::string& text) {
-  m = parse_mlp(text);
-}
+void from_text(Style& s, const std::string& text) { s = parse_style(text); }
+void from_text(MlpKind& m, const std::string& text) { m = parse_mlp(text); }
 void from_text(Schedule& s, const std::string& text) {
   if (text != "cosine" && text != "linear")
     fail("train_gpt: '", text, "' is not a schedule; use cosine or linear");

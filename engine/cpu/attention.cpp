@@ -19,8 +19,7 @@ namespace {
 constexpr int64_t query_block = 32;
 
 // Rows of numbers `ld` apart: a matrix of one head, or part of one. t() is its transpose.
-template <class T>
-struct Rows {
+template <class T> struct Rows {
   T* data;
   int64_t ld;
   bool trans = false;
@@ -40,8 +39,7 @@ void product(int64_t m, int64_t n, int64_t k, Rows<T> C, Rows<const std::type_id
 }
 
 // One head of one sequence.
-template <class T>
-class Head {
+template <class T> class Head {
  public:
   Head(const AttentionArgs& args, int64_t index)
       : args_(args), index_(index), s_(index / args.heads), h_(index % args.heads) {}
@@ -50,26 +48,19 @@ class Head {
   Rows<const T> k() const { return keys(static_cast<const T*>(args_.k)); }
   Rows<const T> v() const { return values(static_cast<const T*>(args_.v)); }
   // This head's part of memory that lies like q (dq), k (dk), v (dv), y (dy) and lse.
-  template <class U>
-  Rows<U> queries(U* q) const {
+  template <class U> Rows<U> queries(U* q) const {
     return at(q, args_.q_batch_stride, args_.q_row_stride);
   }
-  template <class U>
-  Rows<U> keys(U* k) const {
+  template <class U> Rows<U> keys(U* k) const {
     return at(k, args_.k_batch_stride, args_.k_row_stride);
   }
-  template <class U>
-  Rows<U> values(U* v) const {
+  template <class U> Rows<U> values(U* v) const {
     return at(v, args_.v_batch_stride, args_.v_row_stride);
   }
-  template <class U>
-  Rows<U> outputs(U* y) const {
+  template <class U> Rows<U> outputs(U* y) const {
     return at(y, args_.y_batch_stride, args_.y_row_stride);
   }
-  template <class U>
-  U* per_query(U* lse) const {
-    return lse + index_ * args_.tq;
-  }
+  template <class U> U* per_query(U* lse) const { return lse + index_ * args_.tq; }
 
   // How many keys query i sees: 0 … i + offset.
   int64_t visible(int64_t i) const {
@@ -86,15 +77,13 @@ class Head {
   const AttentionArgs& args_;
   int64_t index_, s_, h_;
 
-  template <class U>
-  Rows<U> at(U* base, int64_t batch_stride, int64_t row_stride) const {
+  template <class U> Rows<U> at(U* base, int64_t batch_stride, int64_t row_stride) const {
     return {base + s_ * batch_stride + h_ * args_.dim, row_stride};
   }
 };
 
 // Blocks [Tk, query_block], one after the other.
-template <class T>
-struct Blocks {
+template <class T> struct Blocks {
   T* data;
   int64_t keys;
 
@@ -102,8 +91,7 @@ struct Blocks {
 };
 
 // `count` blocks for each worker of parallel_for, from the pool.
-template <class T>
-class Scratch {
+template <class T> class Scratch {
  public:
   Scratch(int count, const AttentionArgs& args)
       : memory_({threads(), count, args.tk, query_block}, dtype_of<T>()) {}
@@ -119,8 +107,7 @@ class Scratch {
 
 // The queries [first, first + m) of a head, of which the last sees `keys` keys. Loops run over
 // `lanes` columns, whole vectors; those past m hold numbers that nobody reads.
-template <class T>
-struct Block {
+template <class T> struct Block {
   const Head<T>& head;
   int64_t first, m;
   int64_t keys = head.visible(first + m - 1);
@@ -257,9 +244,7 @@ int64_t block_work(const AttentionArgs& args) {
   return std::min(query_block, args.tq) * args.tk * (args.dim / 16 + 4);
 }
 
-int64_t blocks_of(const AttentionArgs& args) {
-  return (args.tq + query_block - 1) / query_block;
-}
+int64_t blocks_of(const AttentionArgs& args) { return (args.tq + query_block - 1) / query_block; }
 
 }  // namespace
 

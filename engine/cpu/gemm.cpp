@@ -9,9 +9,7 @@ namespace borealis {
 
 namespace {
 
-int64_t round_up(int64_t x, int64_t multiple) {
-  return (x + multiple - 1) / multiple * multiple;
-}
+int64_t round_up(int64_t x, int64_t multiple) { return (x + multiple - 1) / multiple * multiple; }
 
 // The edge that cuts `size` into as many parts as `edge` would, but equally long ones.
 int64_t even_edge(int64_t size, int64_t edge, int64_t multiple) {
@@ -82,8 +80,7 @@ int64_t grain(double tile_flops) {
   return static_cast<int64_t>(1e6 / std::max(1.0, tile_flops)) + 1;
 }
 
-template <class T>
-void gemm_of(const GemmArgs& g) {
+template <class T> void gemm_of(const GemmArgs& g) {
   const int64_t count = g.batch[0] * g.batch[1];
   const Cut c = cut(g.m, g.n, g.k, count);
   const int64_t per_matrix = c.rows * c.cols;
@@ -100,8 +97,7 @@ void gemm_of(const GemmArgs& g) {
 
 // c(j, i) ← c(i, j) for the rows i in [first, last) and all j < i, square by square: a column of c
 // touches a cache line per number, so each line is made to serve a whole square.
-template <class T>
-void mirror(T* c, int64_t ld, int64_t first, int64_t last) {
+template <class T> void mirror(T* c, int64_t ld, int64_t first, int64_t last) {
   constexpr int64_t side = 16;
   for (int64_t i0 = first; i0 < last; i0 += side) {
     const int64_t rows = std::min(side, last - i0);
@@ -119,8 +115,7 @@ void mirror(T* c, int64_t ld, int64_t first, int64_t last) {
 
 // Strips of rows, each up to the diagonal, mirrored while they are in cache. A strip of 32 rows
 // keeps the providers at nine tenths of their speed and computes 62 % of a 128 x 128 result.
-template <class T>
-void symmetric_gemm_of(const GemmArgs& g) {
+template <class T> void symmetric_gemm_of(const GemmArgs& g) {
   const int64_t strip = g.m <= 192 ? 32 : 64, strips = (g.m + strip - 1) / strip;
   const double flops = static_cast<double>(strip * g.m) * static_cast<double>(g.k);
   parallel_for(g.batch[0] * g.batch[1] * strips, grain(flops), [&](int64_t begin, int64_t end) {

@@ -21,15 +21,8 @@ void gemm_tile_f32(const GemmTile& tile);
 void gemm_tile_f64(const GemmTile& tile);
 const char* gemm_provider();
 
-template <class T>
-void gemm_tile(const GemmTile& tile);
-template <>
-inline void gemm_tile<float>(const GemmTile& tile) {
-  gemm_tile_f32(tile);
-}
-template <>
-inline void gemm_tile<double>(const GemmTile& tile) {
-  gemm_tile_f64(tile);
-}
+template <class T> void gemm_tile(const GemmTile& tile);
+template <> inline void gemm_tile<float>(const GemmTile& tile) { gemm_tile_f32(tile); }
+template <> inline void gemm_tile<double>(const GemmTile& tile) { gemm_tile_f64(tile); }
 
 }  // namespace borealis

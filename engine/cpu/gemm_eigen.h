@@ -9,8 +9,7 @@
 namespace borealis {
 
 // c ← alpha·op(a)·op(b) + beta·c.
-template <class T>
-void eigen_tile(const GemmTile& t) {
+template <class T> void eigen_tile(const GemmTile& t) {
   using RowMajor = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Strided = Eigen::OuterStride<>;
   using Input = Eigen::Map<const RowMajor, Eigen::Unaligned, Strided>;

@@ -48,8 +48,7 @@ int64_t part(int64_t left, int64_t block) {
 }
 
 // Room that each thread keeps from call to call; `slot` tells apart what is in use at once.
-template <int slot>
-float* scratch(int64_t count) {
+template <int slot> float* scratch(int64_t count) {
   thread_local std::vector<float> memory;
   if (memory.size() < static_cast<size_t>(count)) memory.resize(static_cast<size_t>(count));
   return memory.data();
@@ -112,11 +111,7 @@ void gemm_tile_f32(const GemmTile& t) {
   }
 }
 
-void gemm_tile_f64(const GemmTile& tile) {
-  eigen_tile<double>(tile);
-}
-const char* gemm_provider() {
-  return "libxsmm";
-}
+void gemm_tile_f64(const GemmTile& tile) { eigen_tile<double>(tile); }
+const char* gemm_provider() { return "libxsmm"; }
 
 }  // namespace borealis

@@ -21,15 +21,13 @@ inline int64_t grain_for(int64_t work) {
 
 // f(i) for i in [0, n), where f(i) neither reads nor writes what another f(j) writes: `simd`
 // promises this to the compiler, which cannot see that y may be x but never x shifted.
-template <class F>
-void each(int64_t n, F f) {
+template <class F> void each(int64_t n, F f) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) f(i);
 }
 
 // The same, in parallel pieces; `work` as in grain_for.
-template <class F>
-void parallel_each(int64_t n, int64_t work, F f) {
+template <class F> void parallel_each(int64_t n, int64_t work, F f) {
   parallel_for(n, grain_for(work), [&f](int64_t first, int64_t last) {
     const F g = f;  // a copy on the stack: stores through float* cannot change what it captured
     each(last - first, [&g, first](int64_t i) { g(first + i); });
@@ -38,8 +36,7 @@ void parallel_each(int64_t n, int64_t work, F f) {
 
 // Calls loop(put) where put(y, value) is  y ← value + beta·y.  Each case is compiled by itself:
 // with beta = 0 y is not read, and no test stands inside a loop.
-template <class T, class Loop>
-void with_beta(double beta, Loop&& loop) {
+template <class T, class Loop> void with_beta(double beta, Loop&& loop) {
   if (beta == 0)
     loop([](T& y, T value) { y = value; });
   else
@@ -70,14 +67,12 @@ T lane_reduce(int64_t n, T neutral, F f, Combine combine) {
 }
 
 // Σ_{i<n} f(i), in type T.
-template <class T, class F>
-T lane_sum(int64_t n, F f) {
+template <class T, class F> T lane_sum(int64_t n, F f) {
   return lane_reduce(n, T(0), f, [](T a, T b) { return a + b; });
 }
 
 // max_i x[i], passing over NaNs (exp(x − max) shows them again); −∞ when there is nothing else.
-template <class T>
-T lane_max(const T* x, int64_t n) {
+template <class T> T lane_max(const T* x, int64_t n) {
   return lane_reduce(
       n, -std::numeric_limits<T>::infinity(), [x](int64_t i) { return x[i]; },
       [](T a, T b) { return a < b ? b : a; });

@@ -16,15 +16,13 @@ namespace borealis {
 namespace {
 
 // Element (0, 0) of matrix `index` of the batch.
-template <class T>
-T* start(const MatrixView& x, int64_t index) {
+template <class T> T* start(const MatrixView& x, int64_t index) {
   const int64_t p = index / x.batch.count[1], q = index % x.batch.count[1];
   return static_cast<T*>(x.data) + p * x.batch.stride[0] + q * x.batch.stride[1];
 }
 
 // The numbers that multiply a matrix: element (i, j) of matrix b by data[b·batch + i·row + j·col].
-template <class T>
-struct Factors {
+template <class T> struct Factors {
   const T* data;
   int64_t batch, row, col;
 };
@@ -37,8 +35,7 @@ MatrixView transposed(MatrixView x) {
 
 // f(step_x, step_c) with the inner loop's strides of x and of the factor, known to the compiler
 // where that makes vectors.
-template <class F>
-void with_steps(int64_t x, int64_t c, F&& f) {
+template <class F> void with_steps(int64_t x, int64_t c, F&& f) {
   using Zero = std::integral_constant<int64_t, 0>;
   using One = std::integral_constant<int64_t, 1>;
   if (x == 1 && c == 0) return f(One{}, Zero{});
@@ -48,8 +45,7 @@ void with_steps(int64_t x, int64_t c, F&& f) {
 
 // y(i, j) ← c(i, j)·x(i, j) + beta·y(i, j). The inner loop follows y's memory. Where x lies the
 // other way round, it goes in square tiles, so that both sides use whole cache lines.
-template <class T>
-void scale(MatrixView y, MatrixView x, Factors<T> c, double beta) {
+template <class T> void scale(MatrixView y, MatrixView x, Factors<T> c, double beta) {
   if (y.col_stride != 1) {
     y = transposed(y), x = transposed(x);
     std::swap(c.row, c.col);
@@ -95,15 +91,13 @@ void column_sum_squares(T* out, const T* x, int64_t n, int64_t cols, int64_t col
   std::copy_n(total, n, out);
 }
 
-template <class T>
-using Dense = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
+template <class T> using Dense = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
 template <class T>
 using Mapped =
     Eigen::Map<Dense<T>, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
 
 // Matrix `index` of the batch, for Eigen.
-template <class T>
-Mapped<T> mapped(const MatrixView& x, int64_t index) {
+template <class T> Mapped<T> mapped(const MatrixView& x, int64_t index) {
   return {start<T>(x, index), x.rows, x.cols,
           Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(x.col_stride, x.row_stride)};
 }
@@ -153,8 +147,7 @@ void solve_band(const MatrixView& x, const MatrixView& l, int64_t index, int64_t
 }
 
 // f(index) for every matrix of the batch, where one costs `work` element-operations.
-template <class F>
-void for_each_matrix(const MatrixView& x, int64_t work, F f) {
+template <class F> void for_each_matrix(const MatrixView& x, int64_t work, F f) {
   parallel_for(x.batch.total(), grain_for(work), [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end; ++index) f(index);
   });

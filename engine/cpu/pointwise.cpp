@@ -14,8 +14,7 @@ namespace borealis {
 namespace {
 
 // Calls f(Op{}) for the struct that enumerator `op` names in the list Ops.
-template <class Ops, class Enum, class F>
-void with_op(Enum op, F&& f) {
+template <class Ops, class Enum, class F> void with_op(Enum op, F&& f) {
   const auto pick = [&]<size_t... I>(std::index_sequence<I...>) {
     ((op == static_cast<Enum>(I) ? f(std::tuple_element_t<I, Ops>{}) : void()), ...);
   };
@@ -23,8 +22,7 @@ void with_op(Enum op, F&& f) {
 }
 
 // visit() for the kernels that only move numbers and so take i32 too.
-template <class F>
-void visit_with_ids(DType t, F&& f) {
+template <class F> void visit_with_ids(DType t, F&& f) {
   if (t == DType::i32)
     f(int32_t{});
   else
@@ -32,12 +30,10 @@ void visit_with_ids(DType t, F&& f) {
 }
 
 // Element-operations of a typical formula: f32 has SIMD exp, f64 calls the standard library.
-template <class T>
-constexpr int64_t formula_work = std::is_same_v<T, float> ? 4 : 16;
+template <class T> constexpr int64_t formula_work = std::is_same_v<T, float> ? 4 : 16;
 
 // A transpose, tile by tile: the cache lines of both sides stay near until each is used up.
-template <class T, class Put>
-void copy_transposed(T* to, const T* from, const Walk& w, Put put) {
+template <class T, class Put> void copy_transposed(T* to, const T* from, const Walk& w, Put put) {
   const int64_t to_down = w.row_stride(0), to_across = w.inner_stride(0);
   const int64_t from_across = w.inner_stride(1);
   w.for_each_tile(16, [=](const Walk::Place& at, int64_t rows, int64_t cols) {

@@ -16,8 +16,7 @@ namespace {
 // put(r, Σ part) for each of `rows` rows of `cols` numbers, where part(first, n) is the f64 sum
 // over elements first … first + n − 1. Long rows are cut into equal parts, so that one row can use
 // all threads.
-template <class Part, class Put>
-void sum_rows(int64_t rows, int64_t cols, Part part, Put put) {
+template <class Part, class Put> void sum_rows(int64_t rows, int64_t cols, Part part, Put put) {
   constexpr int64_t longest = 1 << 15;
   const int64_t parts = (cols + longest - 1) / longest;
   if (parts <= 1) {

@@ -15,13 +15,10 @@ namespace borealis {
 namespace {
 
 // An exp costs about as much as four plain operations.
-int64_t row_grain(int64_t cols) {
-  return grain_for(4 * cols);
-}
+int64_t row_grain(int64_t cols) { return grain_for(4 * cols); }
 
 // Calls f(r, n) for every row r, of which the first n numbers are visible.
-template <class F>
-void each_row(const RowsArgs& args, F f) {
+template <class F> void each_row(const RowsArgs& args, F f) {
   parallel_for(args.rows, row_grain(args.cols), [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
       const int64_t prefix =
@@ -32,28 +29,24 @@ void each_row(const RowsArgs& args, F f) {
 }
 
 // What to subtract before exp: the maximum, or 0 for a row of −∞ alone (−∞ − −∞ would be NaN).
-template <class T>
-T row_shift(const T* x, int64_t n) {
+template <class T> T row_shift(const T* x, int64_t n) {
   const T m = lane_max(x, n);
   return m == -std::numeric_limits<T>::infinity() ? T(0) : m;
 }
 
 // Σ exp(x − shift)
-template <class T>
-T sum_exp(const T* x, int64_t n, T shift) {
+template <class T> T sum_exp(const T* x, int64_t n, T shift) {
   return lane_sum<T>(n, [=](int64_t j) { return fast::exp(x[j] - shift); });
 }
 
 // ln Σ exp(x), −∞ for a row of −∞ alone.
-template <class T>
-T row_logsumexp(const T* x, int64_t n) {
+template <class T> T row_logsumexp(const T* x, int64_t n) {
   const T shift = row_shift(x, n);
   return shift + fast::log(sum_exp(x, n, shift));
 }
 
 // lse as a shift for x − lse: a row of −∞ alone then gives exp(−∞) = 0 instead of NaN.
-template <class T>
-T finite_shift(T lse) {
+template <class T> T finite_shift(T lse) {
   return lse == -std::numeric_limits<T>::infinity() ? T(0) : lse;
 }
 

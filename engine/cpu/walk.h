@@ -61,8 +61,7 @@ class Walk {
 using Zero = std::integral_constant<int64_t, 0>;
 using One = std::integral_constant<int64_t, 1>;
 
-template <class F>
-void with_strides(int64_t first, int64_t second, F&& f) {
+template <class F> void with_strides(int64_t first, int64_t second, F&& f) {
   if (first == 1 && second == 1)
     f(One{}, One{});
   else if (first == 1 && second == 0)
@@ -74,8 +73,7 @@ void with_strides(int64_t first, int64_t second, F&& f) {
 }
 
 // f(i, j, k) with the places of one element in y, a and b, for all elements of a broadcast.
-template <class F>
-void for_each_element(const Broadcast& walk, int64_t work, F f) {
+template <class F> void for_each_element(const Broadcast& walk, int64_t work, F f) {
   const Walk w(walk.shape, contiguous_strides(walk.shape), walk.a_stride, walk.b_stride);
   with_strides(w.inner_stride(1), w.inner_stride(2), [&](auto a_stride, auto b_stride) {
     w.for_each_run(work, [=](const Walk::Place& at, int64_t n) {

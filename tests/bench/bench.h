@@ -28,8 +28,7 @@ void report(benchmark::State& state, const Work& work, double seconds, double fl
 
 // Times f. Other users of the machine slow a row down by a third and more, so its floor is measured
 // just before and just after it.
-template <class F>
-void time_row(benchmark::State& state, const Work& work, F&& f) {
+template <class F> void time_row(benchmark::State& state, const Work& work, F&& f) {
   f();  // memory and kernels are there from the second time on
   const double before = floor_seconds(work);
   const Stopwatch clock;
@@ -39,8 +38,7 @@ void time_row(benchmark::State& state, const Work& work, F&& f) {
 }
 
 // A row that runs f(state); wall-clock time.
-template <class F>
-benchmark::internal::Benchmark* add_row(const std::string& name, F f) {
+template <class F> benchmark::internal::Benchmark* add_row(const std::string& name, F f) {
   return benchmark::RegisterBenchmark(name.c_str(), f)->UseRealTime();
 }
 

@@ -43,8 +43,7 @@ void triad(float* x, const float* y, const float* z, int64_t count) {
 
 // How often f runs in a second. Long enough to see several turns of the system's scheduler: the
 // floor has to suffer from other users of the machine as the row does.
-template <class F>
-double rate_of(F&& f) {
+template <class F> double rate_of(F&& f) {
   f();
   const Stopwatch clock;
   int64_t times = 0;

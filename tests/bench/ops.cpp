@@ -29,9 +29,7 @@ Tensor ids(int64_t count) {
   return t;
 }
 
-double linear_flops(int64_t in, int64_t out) {
-  return 2.0 * M * static_cast<double>(in * out);
-}
+double linear_flops(int64_t in, int64_t out) { return 2.0 * M * static_cast<double>(in * out); }
 
 // Two products of half a T×T triangle for each channel.
 double attention_flops(int64_t batch, int64_t t, int64_t c) {
@@ -111,9 +109,7 @@ std::vector<OpRow> op_rows() {
   };
 }
 
-double bytes_of(const Tensor& t) {
-  return static_cast<double>(t.numel()) * sizeof(float);
-}
+double bytes_of(const Tensor& t) { return static_cast<double>(t.numel()) * sizeof(float); }
 
 void run(benchmark::State& state, const OpRow& row, bool backward) {
   Rng rng(1);
