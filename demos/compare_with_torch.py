@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Borealis beside PyTorch on this machine: one table of medians, and of the medians of each round's ratios.
 
-    demos/compare_with_torch.py --yardstick torch_yardstick.py --python VENV/bin/python
+    python3 -m venv build/torch && build/torch/bin/pip install torch numpy
+    build/torch/bin/python demos/compare_with_torch.py
 
-The yardstick is a script that takes `--preset NAME --threads N --steps N [--compile]` and prints one JSON line
-with `median_ms`. The two sides take turns, so that a machine that slows down slows both. Our step time is the slope of
-wall-clock over steps, seen from outside the program; PyTorch's is the yardstick's median. Needs `bench` and
-`train_gpt` built, and Linux.
+The two sides take turns, so that a machine that slows down slows both. Our step time is the slope of wall-clock over
+steps, seen from outside the program; PyTorch's is the median that its script prints: torch_yardstick.py beside this
+one, or another that takes `--preset NAME --threads N --steps N --data TEXT [--compile]` and ends with a JSON line with
+`median_ms` and PyTorch's version as `torch`. Needs `bench` and `train_gpt` built, and Linux.
 """
 import argparse
 import json
@@ -49,7 +50,7 @@ def run(command, until=None):
 
 
 def bench(a, rows, *flags):
-    lines, _ = run([f"{a.programs}/bench", "--threads", str(a.threads), "--benchmark_format=json",
+    lines, _ = run([f"{a.build}/tests/bench", "--threads", str(a.threads), "--benchmark_format=json",
                     f"--benchmark_filter={rows}", *flags])
     return json.loads("".join(line for _, line in lines))["benchmarks"]
 
@@ -59,7 +60,7 @@ def our_step(a, preset, optimizer, text, folder):
     steps = max(2, round(a.scale * STEPS[preset]))
     # A line comes after each `steps` steps. Between the first and the second lies nothing but steps: no start, no
     # validation, no sample.
-    lines, mib = run([f"{a.programs}/train_gpt", "--preset", preset, "--optimizer", optimizer, "--dropout", "0",
+    lines, mib = run([f"{a.build}/demos/train_gpt", "--preset", preset, "--optimizer", optimizer, "--dropout", "0",
                       "--threads", str(a.threads), "--data", text, "--out_dir", folder, "--max_iters", "1000000",
                       "--eval_interval", "1000000", "--log_interval", str(steps)],
                      until=lambda line: re.match(rf"step +{2 * steps}/", line))
@@ -67,14 +68,13 @@ def our_step(a, preset, optimizer, text, folder):
     return 1e3 * (second - first) / steps, mib
 
 
-def torch_step(a, preset, mode):
-    command = [a.python, a.yardstick, "--preset", preset, "--optimizer", "adamw", "--threads", str(a.threads),
+def torch_step(a, preset, mode, text):
+    """The same of PyTorch's AdamW, and PyTorch's version."""
+    command = [a.python, a.yardstick, "--preset", preset, "--threads", str(a.threads), "--data", text,
                "--steps", str(max(2, round(a.scale * STEPS[preset])))]
-    if a.data:
-        command += ["--text", a.data]
     lines, mib = run(command + (["--compile"] if mode == "compile" else []))
     result = json.loads(lines[-1][1])
-    return result["median_ms"], mib, result.get("torch", "?")
+    return result["median_ms"], mib, result["torch"]
 
 
 def take_turns(a, preset, text, folder):
@@ -92,7 +92,7 @@ def take_turns(a, preset, text, folder):
         peak()
         for mode in list(modes):
             try:
-                ms, mib, a.version = torch_step(a, preset, mode)
+                ms, mib, a.version = torch_step(a, preset, mode, text)
             except RuntimeError as error:
                 if mode == "eager":
                     raise
@@ -157,10 +157,12 @@ def random_text(path):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--yardstick", required=True, help="the script that times PyTorch")
-    p.add_argument("--python", default="python3", help="a Python that has PyTorch")
-    p.add_argument("--programs", default=os.path.join(os.path.dirname(__file__), "../build/release/demos"),
-                   help="the folder of bench and train_gpt")
+    here = os.path.dirname(os.path.abspath(__file__))
+    p.add_argument("--yardstick", default=os.path.join(here, "torch_yardstick.py"),
+                   help="the script that times PyTorch")
+    p.add_argument("--python", default=sys.executable, help="a Python that has PyTorch (default: this one)")
+    p.add_argument("--build", default=os.path.join(here, "../build/release"),
+                   help="the build folder, with demos/train_gpt and tests/bench")
     p.add_argument("--data", default="", help="a text for both sides (default: random letters)")
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -169,7 +171,6 @@ def main():
                    help="how PyTorch runs; the faster one counts")
     p.add_argument("--scale", type=float, default=1, help="times as many steps in a round")
     a = p.parse_args()
-    a.version = "?"
 
     notes = []
     with tempfile.TemporaryDirectory() as folder:
