@@ -121,6 +121,14 @@ Tensor Var::grad() const {
   return needs_grad() && state_->node->written ? state_->node->grad : Tensor();
 }
 
+void Var::keep_grad() const {
+  if (!needs_grad())
+    fail(
+        "keep_grad: no gradient will come to this value, since nothing that wants one went into "
+        "it");
+  state_->node->kept = true;
+}
+
 void Var::zero_grad() const {
   if (needs_grad()) state_->node->written = false;
 }
@@ -176,10 +184,18 @@ void Var::backward() const {
       if (checking) check_gradients(*node);
     }
     node->rule = nullptr;
+    node->used = true;
+    if (node->kept) continue;
     node->grad = {};
     node->written = false;
-    node->used = true;
   }
+}
+
+std::ostream& operator<<(std::ostream& out, const Var& x) {
+  if (!x) return out << "no value";
+  out << x.value();
+  if (x.grad()) return out << "; gradient " << x.grad();
+  return out << (x.needs_grad() ? "; no gradient yet" : "");
 }
 
 const std::shared_ptr<Node>& Backward::at(int i) const {

@@ -25,6 +25,7 @@ struct Node {
   Tensor grad;           // defined once something was written
   bool written = false;  // whether grad belongs to this generation (leaves keep the memory)
   bool used = false;     // its rule has run: a second backward() is an error
+  bool kept = false;     // grad outlives backward(), although this is no leaf
   std::string name;      // of a parameter, for messages
   // Of a leaf: nodes with a smaller number have captured a value that is no longer there.
   uint64_t changed = 0;
@@ -58,6 +59,8 @@ class Var {
   bool needs_grad() const { return state_ && state_->node; }
   // The gradient of this generation; an undefined Tensor if none arrived.
   Tensor grad() const;
+  // Asks backward() to leave the gradient of this inner value too; leaves have theirs anyway.
+  void keep_grad() const;
   // Starts a new generation: the next gradient overwrites the memory instead of adding to it.
   void zero_grad() const;
   const std::shared_ptr<Node>& node() const;  // null for a constant
@@ -71,6 +74,8 @@ class Var {
   void move_to(const Tensor& value, const Tensor& grad) const;
   // Replaces a leaf's value (another type or device); a gradient is forgotten.
   void assign(const Tensor& value) const;
+  // The same with what ops made of it; gradient descent is  w.assign(w - rate * w.grad()).
+  void assign(const Var& value) const { assign(value.value("assign")); }
   // Says that a leaf's numbers have changed in place: what was recorded of them before is void.
   void mark_changed() const;
 
@@ -86,6 +91,9 @@ class Var {
   friend Var record(const char*, const Tensor&, const std::vector<Var>&,
                     std::function<void(Backward&)>);
 };
+
+// The value as Tensor prints it, then the gradient.
+std::ostream& operator<<(std::ostream& out, const Var& x);
 
 // What a gradient rule sees: the gradient of its output, and where its inputs' gradients go.
 class Backward {

@@ -26,11 +26,8 @@ int main() {
     // Backward: the chain rule from the loss to every leaf.
     loss.backward();
 
-    // Gradient descent: w ← w − 2·dw. The values change outside the graph, so nothing is recorded.
-    for (const Var& w : {w1, b1, w2, b2}) {
-      w.value().copy_from((Var(w.value()) - 2.0 * Var(w.grad())).value());
-      w.zero_grad();
-    }
+    // Gradient descent: w ← w − 2·dw. The new value knows nothing of its past, nor of a gradient.
+    for (const Var& w : {w1, b1, w2, b2}) w.assign(w - 2.0 * w.grad());
     if (step % 100 == 0) std::printf("step %3d  loss %.5f\n", step, loss.item());
   }
 

@@ -1,6 +1,9 @@
 #include "engine/tensor.h"
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <numeric>
 
 #include "engine/backend.h"
 #include "engine/overlap.h"
@@ -117,11 +120,23 @@ void Tensor::check_count(int64_t count) const {
 
 std::ostream& operator<<(std::ostream& out, const Tensor& t) {
   if (!t) return out << "no tensor";
-  constexpr int64_t shown = 8;
+  constexpr size_t shown = 8;
+  const std::vector<double> x = t.to_vector<double>();
   out << t.dtype() << t.shape() << " {";
-  const Tensor head = t.flat_view(0, {std::min(shown, t.numel())}).to(Device{}).to(DType::f64);
-  for (int64_t i = 0; i < head.numel(); ++i) out << (i ? ", " : "") << head.data<double>()[i];
-  return out << (t.numel() > shown ? ", …}" : "}");
+  for (size_t i = 0; i < std::min(shown, x.size()); ++i) out << (i ? ", " : "") << x[i];
+  out << (x.size() > shown ? ", …}" : "}");
+  if (x.size() < 2) return out;
+
+  std::vector<double> finite;
+  std::copy_if(x.begin(), x.end(), std::back_inserter(finite),
+               [](double v) { return std::isfinite(v); });
+  if (const auto [min, max] = std::minmax_element(finite.begin(), finite.end());
+      min != finite.end())
+    out << ", min " << *min << ", mean "
+        << std::accumulate(finite.begin(), finite.end(), 0.0) / static_cast<double>(finite.size())
+        << ", max " << *max;
+  if (finite.size() < x.size()) out << ", " << x.size() - finite.size() << " not finite";
+  return out;
 }
 
 }  // namespace borealis

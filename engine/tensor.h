@@ -95,7 +95,8 @@ class Tensor {
   void check_count(int64_t count) const;
 };
 
-std::ostream& operator<<(std::ostream& out,
-                         const Tensor& t);  // shape and type, then the first numbers
+// Type and shape, the first numbers; min, mean and max of the finite ones, and how many are not:
+// "f32[3] {1, nan, 3}, min 1, mean 2, max 3, 1 not finite".
+std::ostream& operator<<(std::ostream& out, const Tensor& t);
 
 }  // namespace borealis

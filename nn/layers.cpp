@@ -18,7 +18,8 @@ Parameter make(const std::string& name, Role role, const Tensor& value) {
 }  // namespace
 
 Linear::Linear(const std::string& name, int64_t in, int64_t out, const Init& init, const Options& o)
-    : weight(make(name + ".weight", o.role, init.normal({out, in}, o.std))) {
+    : weight(make(name + ".weight", o.role,
+                  init.normal({out, in}, o.std.value_or(1 / std::sqrt(static_cast<double>(in)))))) {
   weight.neurons = o.neurons;
   weight.blocks = o.blocks;
   weight.block_names = with_suffix(o.block_names, ".weight");

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,20 +24,22 @@ struct Init {
   }
 };
 
-// y = x Wᵀ + b, W: [out, in], so a row is a neuron.
+struct LinearOptions {
+  bool bias = true;
+  // Of the initial weights; absent: 1/√in, so that inputs of spread 1 give outputs of spread 1.
+  std::optional<double> std = {};
+  Role role = Role::hidden_matrix;
+  Neurons neurons = Neurons::none;
+  int64_t blocks = 1;                         // matrices stacked in W
+  std::vector<std::string> block_names = {};  // their names, where files keep them apart
+};
+
+// y = x Wᵀ + b, W: [out, in], so a row is a neuron. W begins as N(0, std²), b as zeros.
 struct Linear {
   Parameter weight, bias;  // bias.var is undefined when the layer has none
 
-  struct Options {
-    bool bias = true;
-    double std = 0.02;
-    Role role = Role::hidden_matrix;
-    Neurons neurons = Neurons::none;
-    int64_t blocks = 1;                         // matrices stacked in W
-    std::vector<std::string> block_names = {};  // their names, where files keep them apart
-  };
-
-  Linear(const std::string& name, int64_t in, int64_t out, const Init& init, const Options& o);
+  using Options = LinearOptions;
+  Linear(const std::string& name, int64_t in, int64_t out, const Init& init, const Options& o = {});
 
   Var operator()(const Var& x) const { return linear(x, weight.var, bias.var); }
   void collect(ParamList& list) const;

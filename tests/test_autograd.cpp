@@ -1,5 +1,6 @@
 // The tape: who gets which gradient, when memory goes, and what misuse says.
 #include <cmath>
+#include <sstream>
 
 #include <doctest/doctest.h>
 
@@ -212,6 +213,57 @@ TEST_CASE("leaves: moved to an arena they keep value and gradient, assigned they
                        std::invalid_argument);
   CHECK_THROWS_WITH_AS((x + x).move_to(values, values), "move_to: only leaves live in an arena",
                        std::invalid_argument);
+}
+
+TEST_CASE("keep_grad: an inner gradient stays, and nobody else's changes") {
+  const Var a = leaf({1, 2}), b = leaf({3, 4});
+  const Var u = 2 * a, v = 3 * b, s = u + v;  // u, v and s share one gradient,
+  const Var loss = sum(s + u * Tensor::of<double>({2}, {10, 10}));  // and u gets more
+  u.keep_grad();
+  s.keep_grad();
+  loss.keep_grad();
+  CHECK_FALSE(u.grad());
+  loss.backward();
+  CHECK(gradient(u) == Numbers{11, 11});
+  CHECK(gradient(s) == Numbers{1, 1});
+  CHECK(gradient(loss) == Numbers{1});
+  CHECK_FALSE(v.grad());
+  CHECK(gradient(a) == Numbers{22, 22});
+  CHECK(gradient(b) == Numbers{3, 3});
+  CHECK_THROWS_WITH_AS(sum(u).backward(), Contains("used already"), std::invalid_argument);
+  u.zero_grad();
+  CHECK_FALSE(u.grad());
+  CHECK_THROWS_WITH_AS(
+      Var(Tensor({2})).keep_grad(),
+      "keep_grad: no gradient will come to this value, since nothing that wants one went into it",
+      std::invalid_argument);
+}
+
+TEST_CASE("Var: printed with its value and its gradient") {
+  const auto printed = [](const Var& x) {
+    std::ostringstream text;
+    text << x;
+    return text.str();
+  };
+  const Var x = leaf({1, 2});
+  CHECK(printed({}) == "no value");
+  CHECK(printed(Tensor::full({}, 3)) == "f32[] {3}");
+  CHECK(printed(x) == "f64[2] {1, 2}, min 1, mean 1.5, max 2; no gradient yet");
+  sum(square(x)).backward();
+  CHECK(printed(x) ==
+        "f64[2] {1, 2}, min 1, mean 1.5, max 2; gradient f64[2] {2, 4}, min 2, mean 3, max 4");
+}
+
+TEST_CASE("assign: gradient descent reads like its formula") {
+  const Var w = leaf({1, 2});
+  sum(square(w)).backward();
+  w.assign(w - 0.25 * w.grad());
+  CHECK(w.value().to_vector<double>() == Numbers{0.5, 1});
+  CHECK_FALSE(w.grad());
+  CHECK(w.node()->is_leaf());
+  sum(square(w)).backward();
+  CHECK(gradient(w) == Numbers{1, 2});
+  CHECK_THROWS_WITH_AS(w.assign(Var()), "assign: this Var holds no value", std::invalid_argument);
 }
 
 TEST_CASE("gradcheck: finds a gradient that is 0.3 % wrong") {

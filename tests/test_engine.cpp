@@ -1,6 +1,7 @@
 // Tensor, Shape, Matrix, memory, random numbers, vector mathematics, engine calls.
 #include <cmath>
 #include <cstring>
+#include <sstream>
 
 #include <doctest/doctest.h>
 #include <unistd.h>
@@ -47,6 +48,23 @@ template <class F, class G> double worst_ulps(F fast_form, G exact) {
 }
 
 }  // namespace
+
+TEST_CASE("tensors: printed with type, shape, first numbers and statistics") {
+  const auto printed = [](const Tensor& t) {
+    std::ostringstream text;
+    text << t;
+    return text.str();
+  };
+  CHECK(printed({}) == "no tensor");
+  CHECK(printed(Tensor({0, 3})) == "f32[0, 3] {}");
+  CHECK(printed(Tensor::full({}, 3)) == "f32[] {3}");
+  CHECK(printed(Tensor::of<int32_t>({2}, {4, -1})) == "i32[2] {4, -1}, min -1, mean 1.5, max 4");
+  CHECK(printed(counting({3, 4})) ==
+        "f64[3, 4] {0, 1, 2, 3, 4, 5, 6, 7, …}, min 0, mean 5.5, max 11");
+  CHECK(printed(Tensor::of<float>({4}, {1, NAN, 3, -INFINITY})) ==
+        "f32[4] {1, nan, 3, -inf}, min 1, mean 2, max 3, 2 not finite");
+  CHECK(printed(Tensor::of<float>({2}, {INFINITY, INFINITY})) == "f32[2] {inf, inf}, 2 not finite");
+}
 
 TEST_CASE("shape: sizes, axes, texts") {
   const Shape s{2, 3, 5};
@@ -99,7 +117,7 @@ TEST_CASE("tensor: types convert, empty tensors are fine") {
   none.fill(1);
   std::ostringstream out;
   out << counting({2, 5}) << ' ' << Tensor();
-  CHECK(out.str() == "f64[2, 5] {0, 1, 2, 3, 4, 5, 6, 7, …} no tensor");
+  CHECK(out.str() == "f64[2, 5] {0, 1, 2, 3, 4, 5, 6, 7, …}, min 0, mean 4.5, max 9 no tensor");
 }
 
 TEST_CASE("pool: classes waste at most an eighth, blocks are aligned and used again") {

@@ -111,3 +111,15 @@ TEST_CASE("gpt: no two weights start from the same random numbers") {
     for (size_t j = 0; j < i; ++j)
       CHECK(std::abs(starts[i][0] - starts[j][0]) + std::abs(starts[i][1] - starts[j][1]) > 1e-3);
 }
+
+TEST_CASE("layers: a Linear that was told nothing keeps the spread of its inputs") {
+  Rng rng(5);
+  const Linear layer("layer", 400, 300, {rng});
+  CHECK(layer.weight.var.shape() == Shape{300, 400});
+  CHECK(layer.weight.role == Role::hidden_matrix);
+  check_normal(layer.weight.var.value(), 1 / std::sqrt(400.0));
+  for (const double b : layer.bias.var.value().to_vector<double>()) CHECK(b == 0);
+  CHECK(spread(layer(rng.normal({50, 400}, 1)).value().to_vector<double>()).std ==
+        doctest::Approx(1).epsilon(0.05));
+  check_normal(Linear("zeros", 40, 30, {rng}, {.std = 0}).weight.var.value(), 0);
+}
