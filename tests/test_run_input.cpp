@@ -60,7 +60,8 @@ TEST_CASE("programs: output that gets lost is status 1 and one sentence") {
   const Folder f;
   const std::string checkpoint = trained(f);
   for (const std::string& program :
-       {std::string("hello_autograd"), "inspect " + checkpoint, std::string("inspect --help"),
+       {std::string("hello_autograd"), "hello_gpt --steps 1 " + (f / "text"),
+        "inspect " + checkpoint, std::string("inspect --help"),
         "sample_gpt --checkpoint " + checkpoint, std::string("train_gpt --help"),
         std::string("train_gpt --list_optimizers"),
         "train_gpt --data " + (f / "text") + tiny_model + " --max_iters 3 --out_dir " +
