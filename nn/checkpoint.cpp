@@ -15,21 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-const char* name(NormKind n) { return n == NormKind::layer ? "layer" : "rms"; }
-const char* name(Position p) { return p == Position::learned ? "learned" : "rotary"; }
-NormKind parse_as(NormKind, const std::string& text) {
-  for (const NormKind n : {NormKind::layer, NormKind::rms})
-    if (text == name(n)) return n;
-  fail("gpt: '", text, "' is not a norm; use layer or rms");
-}
-Position parse_as(Position, const std::string& text) {
-  for (const Position p : {Position::learned, Position::rotary})
-    if (text == name(p)) return p;
-  fail("gpt: '", text, "' is not a position; use learned or rotary");
-}
-Style parse_as(Style, const std::string& text) { return parse_style(text); }
-MlpKind parse_as(MlpKind, const std::string& text) { return parse_mlp(text); }
-
 template <class F> void for_each_field(GptConfig& c, F&& f) {
   f("vocab", c.vocab);
   f("block_size", c.block_size);
@@ -75,13 +60,13 @@ GptConfig config_from(const json& given) {
   };
   const auto style = find("style");
   if (style == given.end()) fail("the options lack style");
-  GptConfig c = parse_style(style->get<std::string>()) == Style::modern ? GptConfig::modern()
-                                                                        : GptConfig::gpt2();
+  GptConfig c = parse<Style>(style->get<std::string>()) == Style::modern ? GptConfig::modern()
+                                                                         : GptConfig::gpt2();
   for_each_field(c, [&](const char* key, auto& field) {
     const auto found = find(key);
     if (found == given.end()) return;
     if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(field)>>)
-      field = parse_as(field, found->template get<std::string>());
+      field = parse<std::remove_cvref_t<decltype(field)>>(found->template get<std::string>());
     else
       found->get_to(field);
   });

@@ -72,33 +72,4 @@ int64_t parameter_count(const GptConfig& c) {
   return count;
 }
 
-const char* name(Style s) { return s == Style::gpt2 ? "gpt2" : "modern"; }
-
-const char* name(MlpKind m) {
-  switch (m) {
-    case MlpKind::gelu_erf:
-      return "gelu";
-    case MlpKind::gelu_tanh:
-      return "gelu_tanh";
-    case MlpKind::relu_squared:
-      return "relu_squared";
-    case MlpKind::swiglu:
-      return "swiglu";
-  }
-  return "?";
-}
-
-Style parse_style(const std::string& text) {
-  for (const Style s : {Style::gpt2, Style::modern})
-    if (text == name(s)) return s;
-  fail("gpt: '", text, "' is not a style; use gpt2 or modern");
-}
-
-MlpKind parse_mlp(const std::string& text) {
-  for (const MlpKind m :
-       {MlpKind::gelu_erf, MlpKind::gelu_tanh, MlpKind::relu_squared, MlpKind::swiglu})
-    if (text == name(m)) return m;
-  fail("gpt: '", text, "' is not an MLP; use gelu, gelu_tanh, relu_squared or swiglu");
-}
-
 }  // namespace borealis

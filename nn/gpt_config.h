@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "../engine/names.h"
 #include "layers.h"
 
 namespace borealis {
@@ -11,6 +12,22 @@ namespace borealis {
 enum class Style { gpt2, modern };
 enum class Position { learned, rotary };
 enum class MlpKind { gelu_erf, gelu_tanh, relu_squared, swiglu };
+template <> struct Names<Style> {
+  static constexpr const char* what = "style";
+  static constexpr std::array words{"gpt2", "modern"};
+};
+template <> struct Names<Position> {
+  static constexpr const char* what = "position";
+  static constexpr std::array words{"learned", "rotary"};
+};
+template <> struct Names<MlpKind> {
+  static constexpr const char* what = "mlp";
+  static constexpr std::array words{"gelu", "gelu_tanh", "relu_squared", "swiglu"};
+};
+template <> struct Names<NormKind> {
+  static constexpr const char* what = "norm";
+  static constexpr std::array words{"layer", "rms"};
+};
 
 struct GptConfig {
   int64_t vocab = 0, block_size = 64;
@@ -45,10 +62,5 @@ struct GptConfig {
 // How many numbers such a model's weights are, without making it; the largest int64_t where that
 // cannot be counted. For settings that check() takes.
 int64_t parameter_count(const GptConfig& c);
-
-const char* name(Style s);
-const char* name(MlpKind m);
-Style parse_style(const std::string& text);
-MlpKind parse_mlp(const std::string& text);
 
 }  // namespace borealis

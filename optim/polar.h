@@ -6,7 +6,7 @@
 #include <span>
 
 #include "../engine/matrix.h"
-#include "names.h"
+#include "../engine/names.h"
 
 namespace borealis {
 

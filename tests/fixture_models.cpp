@@ -155,8 +155,8 @@ std::vector<FixtureResult> run_optimizers(const Fixture& f) {
 namespace {
 
 GptConfig make_config(const json& m) {
-  GptConfig c = parse_style(m.at("style").get<std::string>()) == Style::gpt2 ? GptConfig::gpt2()
-                                                                             : GptConfig::modern();
+  GptConfig c = parse<Style>(m.at("style").get<std::string>()) == Style::gpt2 ? GptConfig::gpt2()
+                                                                              : GptConfig::modern();
   c.vocab = m.at("vocab");
   c.block_size = m.at("block_size");
   c.n_layer = m.at("n_layer");

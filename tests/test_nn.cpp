@@ -132,15 +132,15 @@ TEST_CASE("gpt: the names of styles and MLPs, there and back") {
                                                   {"swiglu", MlpKind::swiglu}};
   for (const auto& [text, mlp] : mlps) {
     CHECK(name(mlp) == std::string(text));
-    CHECK(parse_mlp(text) == mlp);
+    CHECK(parse<MlpKind>(text) == mlp);
   }
   const std::pair<const char*, Style> styles[] = {{"gpt2", Style::gpt2}, {"modern", Style::modern}};
   for (const auto& [text, style] : styles) {
     CHECK(name(style) == std::string(text));
-    CHECK(parse_style(text) == style);
+    CHECK(parse<Style>(text) == style);
   }
-  CHECK_THROWS(parse_mlp("gelu_erf"));
-  CHECK_THROWS(parse_style(""));
+  CHECK_THROWS(parse<MlpKind>("gelu_erf"));
+  CHECK_THROWS(parse<Style>(""));
 }
 
 TEST_CASE("gpt: counts of numbers and of floating-point operations") {

@@ -223,7 +223,7 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--optimizer aurora --balance never", "never");
   with("--optimizer aurora --pp_iterations 0", "--pp_iterations 0");
   with("--optimizer aurora --pp_beta 0", "beta");
-  with("--style rnn", "'rnn' is not a style; use gpt2 or modern");
+  with("--style rnn", "style: there is no 'rnn'; known are gpt2, modern");
   with("--preset huge", "'huge' is not a preset; use nano, small, gpt2-124m or track3-nano");
   with("--colour red", "--colour");
   with("--n_layer two", "--n_layer");

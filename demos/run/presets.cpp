@@ -74,7 +74,7 @@ TrainOptions preset_options(const std::string& preset, const std::string& style,
     return given.empty() ? own : given;
   };
   TrainOptions o;
-  const bool modern = parse_style(or_else(style, track3 ? "modern" : "gpt2")) == Style::modern;
+  const bool modern = parse<Style>(or_else(style, track3 ? "modern" : "gpt2")) == Style::modern;
   o.model = modern ? GptConfig::modern() : GptConfig::gpt2();
   o.optimizer = or_else(optimizer, track3 ? "aurora_contra" : "adamw");
   apply_optimizer_defaults(o);

@@ -64,18 +64,6 @@ template <class Options, class F> void for_each_setting(Options& o, F&& f) {
   f("seed", o.seed, "of weights, batches, dropout and samples");
 }
 
-// --- enums as text ---------------------------------------------------------------------------
-
-const char* name(Schedule s) { return s == Schedule::cosine ? "cosine" : "linear"; }
-
-void from_text(Style& s, const std::string& text) { s = parse_style(text); }
-void from_text(MlpKind& m, const std::string& text) { m = parse_mlp(text); }
-void from_text(Schedule& s, const std::string& text) {
-  if (text != "cosine" && text != "linear")
-    fail("train_gpt: '", text, "' is not a schedule; use cosine or linear");
-  s = text == "cosine" ? Schedule::cosine : Schedule::linear;
-}
-
 // --- the command line ------------------------------------------------------------------------
 
 // "--n_layer" is also "--n-layer".
@@ -127,7 +115,11 @@ void add_settings(CLI::App& app, TrainOptions& o) {
     using Field = std::remove_reference_t<decltype(field)>;
     if constexpr (std::is_enum_v<Field>) {
       app.add_option_function<std::string>(
-             both(flag), [&field](const std::string& text) { from_text(field, text); }, help)
+             both(flag),
+             [&field](const std::string& text) {
+               field = parse<std::remove_cvref_t<decltype(field)>>(text);
+             },
+             help)
           ->default_str(name(field));
     } else {
       app.add_option(both(flag), field, help)->capture_default_str();
@@ -325,12 +317,11 @@ nlohmann::json to_json(const TrainOptions& o) {
 
 TrainOptions train_options_from_json(const nlohmann::json& j) {
   TrainOptions o;
-  Style style{};
-  from_text(style, j.at("style").get<std::string>());
-  if (style == Style::modern) o.model = GptConfig::modern();
+  if (parse<Style>(j.at("style").get<std::string>()) == Style::modern)
+    o.model = GptConfig::modern();
   for_each_setting(o, [&](const char* key, auto& field, const char*) {
     if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(field)>>)
-      from_text(field, j.at(key).get<std::string>());
+      field = parse<std::remove_cvref_t<decltype(field)>>(j.at(key).get<std::string>());
     else
       j.at(key).get_to(field);
   });

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "engine/names.h"
 #include "nn/gpt_config.h"
 #include "optim/spectral_config.h"
 
@@ -14,6 +15,10 @@ namespace borealis {
 enum class Schedule {
   cosine,  // warm-up, then a cosine from the learning rate to min_lr (nanoGPT)
   linear,  // warm-up, constant, then linear to 0 over the last 70 % (the optimizer track)
+};
+template <> struct Names<Schedule> {
+  static constexpr const char* what = "schedule";
+  static constexpr std::array words{"cosine", "linear"};
 };
 
 // A run, fully decided: everything that its numbers depend on. It travels in the checkpoint.
