@@ -23,12 +23,11 @@ struct SavedModel {
 // or something else, before it costs more memory than the file has.
 SavedModel load(const std::string& path, Device device = {});
 
-// --- for files that hold more than a model
-// --------------------------------------------------------
+// --- for files that hold more than a model -----------------------------------------------------
 
 inline constexpr const char* checkpoint_format = "borealis-gpt-2";
-inline constexpr std::string_view optimizer_prefix =
-    "optimizer/";  // of tensors that are no weights
+// Of tensors that are no weights.
+inline constexpr std::string_view optimizer_prefix = "optimizer/";
 
 // A list in JSON: of numbers where each piece is a byte, else of characters.
 std::string to_json_text(const Vocabulary& vocabulary);

@@ -105,8 +105,9 @@ TEST_CASE("text: where UTF-8 characters begin and how long they are") {
       {"\xe2\x86z", 0},
       {"\xc3\xc3", 0},
   };
-  for (const auto& [text, length] : cases) {
-    CAPTURE(text);
+  for (const auto& one : cases) {
+    const auto& [text, length] = one;
+    CAPTURE(one.first);
     CHECK(character_length(text) == length);
   }
 }
