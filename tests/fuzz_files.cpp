@@ -61,7 +61,7 @@ std::vector<ParamList> small_models() {
   return models;
 }
 
-void load(const std::string& path) {
+void load_weights(const std::string& path) {
   static const std::vector<ParamList> models = small_models();
   const TensorFile file = read_safetensors(path);
   for (const ParamList& model : models)
@@ -77,7 +77,7 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   const std::string& path = file_of(bytes, size);
-  refused_or_done([&] { load(path); });
+  refused_or_done([&] { load_weights(path); });
   refused_or_done([&] { sample_from(path); });
   refused_or_done([&] { read_checkpoint(path); });
   return 0;
