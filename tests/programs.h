@@ -73,6 +73,8 @@ class Running {
       ::_exit(127);
     }
     sigprocmask(SIG_SETMASK, &before, nullptr);
+    left_behind_ =
+        "/dev/shm/__KMP_REGISTERED_LIB_" + std::to_string(pid_) + '_' + std::to_string(::getuid());
   }
   ~Running() {
     if (pid_ == 0) return;
@@ -91,6 +93,7 @@ class Running {
   int wait() {
     if (pid_ != 0) ::waitpid(pid_, &status_, 0);
     pid_ = 0;
+    std::filesystem::remove(left_behind_);
     return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
   }
   // By a signal that it did not take.
@@ -99,6 +102,9 @@ class Running {
  private:
   pid_t pid_ = 0;
   int status_ = 0;
+  // By clang's OpenMP library, in a process that was stopped while it began: empty, and then the end
+  // (a bus error) of the next program that is given the same number.
+  std::string left_behind_;
 };
 
 inline void sleep_for(double seconds) {
