@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <iterator>
 #include <set>
-#include <sstream>
 
 #include "autograd/ops.h"
 #include "demos/run/flags.h"
@@ -109,9 +109,9 @@ int hello_gpt(int argc, char** argv) {
   app.add_option("--steps", steps, "training steps")->capture_default_str();
   parse_flags(app, argc, argv);
   if (path.empty()) fail("hello_gpt: give it a text to learn from, as in: hello_gpt README.md");
-  std::ostringstream file;
-  file << std::ifstream(path, std::ios::binary).rdbuf();
-  const std::string text = file.str();
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail_runtime("hello_gpt: ", path, " cannot be opened; check the path");
+  const std::string text(std::istreambuf_iterator<char>(file), {});
   if (text.size() <= T)
     fail_runtime("hello_gpt: ", path, " gives ", text.size(), " bytes; take a text of ", T + 1);
   const std::set<char> used(text.begin(), text.end());

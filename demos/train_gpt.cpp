@@ -94,13 +94,14 @@ int run(int argc, char** argv) {
 
   // The text.
   const std::string source = o.run.data.empty() ? "this project's prose" : o.run.data;
-  const std::string text = o.run.data.empty() ? default_text() : read_text(o.run.data);
+  std::string text = o.run.data.empty() ? default_text() : read_text(o.run.data);
   const uint64_t fingerprint = fingerprint_of(text);
   if (o.run.resume && fingerprint != saved.fingerprint)
     fail(source, ": is not the text that ", checkpoint_path,
          " was trained on; give that one with --data");
   const Corpus corpus(text, t.model.block_size, source,
                       o.run.resume ? saved.vocabulary : Vocabulary(text));
+  text = {};  // from here on there are tokens only
   t.model.vocab = corpus.vocabulary.size();
   check_memory(t);
 

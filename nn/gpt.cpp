@@ -100,8 +100,7 @@ Mlp::Mlp(const GptConfig& c, int64_t layer, const Init& init)
            {.bias = c.bias, .std = residual_std(c), .neurons = Neurons::cols}),
       kind(c.mlp) {}
 
-Var Mlp::operator()(const Var& x) const {
-  const Var h = fc(x);
+Var Mlp::project(const Var& h) const {
   switch (kind) {
     case MlpKind::gelu_erf:
       return proj(gelu(h, Gelu::erf));

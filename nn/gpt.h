@@ -34,7 +34,8 @@ struct Mlp {
 
   Mlp(const GptConfig& c, int64_t layer, const Init& init);
 
-  Var operator()(const Var& x) const;
+  Var operator()(const Var& x) const { return project(fc(x)); }
+  Var project(const Var& h) const;  // proj(f(h)) of h = fc(x)
   void collect(ParamList& list) const;
 };
 

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 
-#include "../engine/names.h"
 #include "layers.h"
 
 namespace borealis {
@@ -23,10 +22,6 @@ template <> struct Names<Position> {
 template <> struct Names<MlpKind> {
   static constexpr const char* what = "mlp";
   static constexpr std::array words{"gelu", "gelu_tanh", "relu_squared", "swiglu"};
-};
-template <> struct Names<NormKind> {
-  static constexpr const char* what = "norm";
-  static constexpr std::array words{"layer", "rms"};
 };
 
 struct GptConfig {

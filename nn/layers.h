@@ -9,6 +9,7 @@
 
 #include "../autograd/ops.h"
 #include "../autograd/parameter.h"
+#include "../engine/names.h"
 
 namespace borealis {
 
@@ -56,6 +57,10 @@ struct Embedding {
 };
 
 enum class NormKind { layer, rms };
+template <> struct Names<NormKind> {
+  static constexpr const char* what = "norm";
+  static constexpr std::array words{"layer", "rms"};
+};
 
 // LayerNorm or RMSNorm over the last axis, with gain and perhaps bias (LayerNorm only).
 struct Norm {

@@ -155,8 +155,8 @@ TEST_CASE("hello_gpt: the program learns, writes on, and says what is wrong") {
 
   write(f / "short", std::string(T, 'x'));
   refuses("hello_gpt", "give it a text to learn from, as in: hello_gpt README.md", f / "none");
-  refuses("hello_gpt " + (f / "none"), "gives 0 bytes; take a text of 33", f / "none");
-  refuses("hello_gpt " + f.path.string(), "gives 0 bytes; take a text of 33", f / "none");
+  refuses("hello_gpt " + (f / "none"), "none cannot be opened; check the path", f / "none");
+  refuses("hello_gpt " + f.path.string(), "Is a directory", f / "none");
   refuses("hello_gpt " + (f / "short"), "short gives 32 bytes; take a text of 33", f / "none");
   refuses("hello_gpt --step 3 " + (f / "text"), "--help lists the flags", f / "none");
   refuses("hello_gpt --steps -1 " + (f / "text"), "--steps", f / "none");

@@ -36,11 +36,10 @@ std::string prose_of(const std::string& text, bool markdown) {
   std::string prose;
   bool code = false, open = false;
   for (std::string line; std::getline(lines, line);) {
-    if (markdown && line.starts_with("```")) code = !code;
-    const std::string words = code                      ? ""
-                              : line.starts_with("```") ? ""
-                              : markdown                ? words_of_markdown(line)
-                                                        : words_of_code(line);
+    const bool fence = line.starts_with("```");
+    code = code != (markdown && fence);
+    std::string words;
+    if (!code && !fence) words = markdown ? words_of_markdown(line) : words_of_code(line);
     if (!words.empty())
       prose += words + '\n';
     else if (open)

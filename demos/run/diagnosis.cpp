@@ -214,10 +214,11 @@ std::vector<Census::Flags> silent_units(const Gpt& model, const Tensor& ids) {
   std::vector<Census::Flags> silent;
   Var x = model.embed(ids);
   for (const Block& block : model.blocks) {
+    x = block.attend(x, model.rotation, nullptr);
     // [B, T, H]; SwiGLU: 2H, of which the first half are gates
-    const Tensor h = block.mlp.fc(block.norm2(block.attend(x, model.rotation, nullptr))).value();
-    x = block(x, model.rotation, nullptr);
-    const Tensor highest = max(Var(h.reshape({ids.numel(), h.size(-1)})), 0).value();
+    const Var h = block.mlp.fc(block.norm2(x));
+    x = x + block.mlp.project(h);
+    const Tensor highest = max(reshape(h, {ids.numel(), h.shape()[-1]}), 0).value();
     Census::Flags flags;
     for (const double most : highest.to_vector<double>()) flags.push_back(!(most > 0));
     flags.resize(static_cast<size_t>(model.config.mlp_hidden()));

@@ -10,7 +10,7 @@ file(REMOVE_RECURSE ${work})
 set(common -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
   -DCMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER} -DCMAKE_BUILD_TYPE=None)
 set(quickly -DCMAKE_CXX_FLAGS=-O1 -DBOREALIS_GEMM=eigen)
-if(SANITIZE AND KIND STREQUAL "installed")
+if(SANITIZE)  # and so the library that was installed
   list(APPEND common "-DCMAKE_CXX_FLAGS=-fsanitize=address,undefined")
 endif()
 
