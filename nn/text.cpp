@@ -1,6 +1,7 @@
 #include "nn/text.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <new>
@@ -51,9 +52,18 @@ bool is_lone_byte(std::string_view piece) {
 
 Vocabulary::Vocabulary(std::string_view text) {
   for_each_piece(text, false, [&](auto piece, size_t) { of_bytes_ |= is_lone_byte(piece); });
-  std::set<std::string_view> seen;
-  for_each_piece(text, of_bytes_, [&](auto piece, size_t) { seen.insert(piece); });
-  pieces_.assign(seen.begin(), seen.end());
+  // Nearly all pieces are single bytes, and those come before all longer ones.
+  std::array<bool, 256> bytes{};
+  std::set<std::string_view> longer;
+  for_each_piece(text, of_bytes_, [&](std::string_view piece, size_t) {
+    if (piece.size() == 1)
+      bytes[static_cast<unsigned char>(piece[0])] = true;
+    else
+      longer.insert(piece);
+  });
+  for (size_t byte = 0; byte < bytes.size(); ++byte)
+    if (bytes[byte]) pieces_.emplace_back(1, static_cast<char>(byte));
+  pieces_.insert(pieces_.end(), longer.begin(), longer.end());
 }
 
 Vocabulary::Vocabulary(std::vector<std::string> pieces)
@@ -69,16 +79,24 @@ const std::string& Vocabulary::decode(int32_t token) const {
 std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
   std::vector<int32_t> tokens;
   tokens.reserve(text.size());
-  for_each_piece(text, of_bytes_, [&](std::string_view piece, size_t at) {
+  const auto find = [&](std::string_view piece) {  // its token, or −1
     const auto found = std::lower_bound(pieces_.begin(), pieces_.end(), piece);
-    if (found == pieces_.end() || *found != piece) {
-      const auto byte = static_cast<unsigned char>(piece[0]);
+    return found != pieces_.end() && *found == piece ? static_cast<int32_t>(found - pieces_.begin())
+                                                     : -1;
+  };
+  std::array<int32_t, 256> token_of;  // of single bytes
+  for (size_t byte = 0; byte < token_of.size(); ++byte)
+    token_of[byte] = find(std::string(1, static_cast<char>(byte)));
+  for_each_piece(text, of_bytes_, [&](std::string_view piece, size_t at) {
+    const auto byte = static_cast<unsigned char>(piece[0]);
+    const int32_t token = piece.size() == 1 ? token_of[byte] : find(piece);
+    if (token < 0) {
       constexpr const char* missing = " does not occur in the text the model was trained on";
       if (byte < 32 || byte == 127 || is_lone_byte(piece))
         fail("text: byte ", int{byte}, " at place ", at, missing);
       fail("text: '", piece, "' at place ", at, missing);
     }
-    tokens.push_back(static_cast<int32_t>(found - pieces_.begin()));
+    tokens.push_back(token);
   });
   return tokens;
 }
