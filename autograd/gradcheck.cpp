@@ -19,8 +19,8 @@ double dot(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-GradcheckResult gradcheck(const std::function<Var(const std::vector<Var>&)>& f,
-                          const std::vector<Tensor>& inputs, uint64_t seed) {
+GradcheckResult gradcheck(const std::function<Var(const std::vector<Var>&)>& f, const std::vector<Tensor>& inputs,
+                          uint64_t seed) {
   constexpr double h = 1e-5;
   constexpr int directions = 3;
   Rng rng(seed);
@@ -55,16 +55,15 @@ GradcheckResult gradcheck(const std::function<Var(const std::vector<Var>&)>& f,
     };
     for (int k = 0; k < directions; ++k) {
       const Tensor u = rng.normal(x.shape(), 1, DType::f64);
-      const double by_rule = dot(dx, u),
-                   by_differences = (loss_at(u, h) - loss_at(u, -h)) / (2 * h);
+      const double by_rule = dot(dx, u), by_differences = (loss_at(u, h) - loss_at(u, -h)) / (2 * h);
       // A direction that happens to be nearly at right angles to the gradient is judged by the
       // gradient's length.
       const double scale = std::max({std::abs(by_rule), std::abs(by_differences), 0.1 * length});
       const double error = std::abs(by_rule - by_differences) / scale;
       if (!(error <= result.error)) {  // also takes a NaN
         std::ostringstream text;
-        text << "input " << i << ' ' << x.shape() << ": " << by_rule << " by the rule, "
-             << by_differences << " by differences";
+        text << "input " << i << ' ' << x.shape() << ": " << by_rule << " by the rule, " << by_differences
+             << " by differences";
         result = {std::isnan(error) ? 1.0 : error, text.str()};
       }
     }

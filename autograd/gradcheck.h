@@ -19,7 +19,7 @@ struct GradcheckResult {
 // u, ⟨dx, u⟩ from the rule is compared with (L(x + hu) − L(x − hu))/2h, L = ⟨c, f(x)⟩, h = 1e-5.
 // That finds what a full Jacobian would, at two forward passes a direction. A gradient that is all
 // zero counts as an error of 1: it would agree with a function that does nothing.
-GradcheckResult gradcheck(const std::function<Var(const std::vector<Var>&)>& f,
-                          const std::vector<Tensor>& inputs, uint64_t seed = 1);
+GradcheckResult gradcheck(const std::function<Var(const std::vector<Var>&)>& f, const std::vector<Tensor>& inputs,
+                          uint64_t seed = 1);
 
 }  // namespace borealis

@@ -101,7 +101,6 @@ struct AttentionOptions {
 // C].
 Var causal_attention(const Var& qkv, int64_t heads, const AttentionOptions& options = {});
 // The same for separate q [B, Tq, C], k and v [B, Tk, C]; the queries are the last Tq positions.
-Var causal_attention(const Var& q, const Var& k, const Var& v, int64_t heads,
-                     const AttentionOptions& options = {});
+Var causal_attention(const Var& q, const Var& k, const Var& v, int64_t heads, const AttentionOptions& options = {});
 
 }  // namespace borealis

@@ -22,22 +22,16 @@ RotaryTable rotary_table(int64_t length, int64_t dim, DType dtype, Device device
 // y₁ = x₁ cos + x₂ sin,  y₂ = x₂ cos − x₁ sin.   dx: the same with the angle reversed.
 Var rotary(const Var& x, int64_t heads, const RotaryTable& table, int64_t offset) {
   const Shape& s = x.value("rotary").shape();
-  if (s.rank() < 2 || heads < 1 || s[-1] % heads)
-    fail("rotary: ", s, " does not split into ", heads, " heads");
+  if (s.rank() < 2 || heads < 1 || s[-1] % heads) fail("rotary: ", s, " does not split into ", heads, " heads");
   const int64_t dim = s[-1] / heads, T = s[-2];
   check_together("rotary", x.value(), table.cos);
   check_together("rotary", x.value(), table.sin);
   const Shape& served = table.cos.shape();
   const Range positions{offset, T};
-  if (served.rank() != 2 || !(table.sin.shape() == served) || served[1] * 2 != dim ||
-      !positions.inside(served[0]))
-    fail("rotary: the table ", served, " does not serve positions ", positions, " of ", s, " with ",
-         heads, " heads");
-  RotaryArgs args{.outer = around(s, s.rank() - 2, s.rank() - 1).outer,
-                  .t = T,
-                  .heads = heads,
-                  .dim = dim,
-                  .offset = offset};
+  if (served.rank() != 2 || !(table.sin.shape() == served) || served[1] * 2 != dim || !positions.inside(served[0]))
+    fail("rotary: the table ", served, " does not serve positions ", positions, " of ", s, " with ", heads, " heads");
+  RotaryArgs args{
+      .outer = around(s, s.rank() - 2, s.rank() - 1).outer, .t = T, .heads = heads, .dim = dim, .offset = offset};
   const Tensor y = x.value().like();
   backend(y.device()).rotary(y, x.value(), table.cos, table.sin, args, 0);
   args.inverse = true;
@@ -50,10 +44,8 @@ Var rotary(const Var& x, int64_t heads, const RotaryTable& table, int64_t offset
 namespace {
 
 void check_heads(const Shape& shape, int64_t C, int64_t heads, const AttentionOptions& o) {
-  if (heads < 1 || C < 1 || C % heads)
-    fail("attention: ", shape, " does not split into ", heads, " heads");
-  if (!(o.dropout >= 0 && o.dropout < 1))
-    fail("attention: dropout must be in [0, 1), got ", o.dropout);
+  if (heads < 1 || C < 1 || C % heads) fail("attention: ", shape, " does not split into ", heads, " heads");
+  if (!(o.dropout >= 0 && o.dropout < 1)) fail("attention: dropout must be in [0, 1), got ", o.dropout);
   if (o.dropout > 0 && !o.rng) fail("attention: dropout needs a random number generator");
   if (!(o.scale >= 0)) fail("attention: the scale must not be negative, got ", o.scale);
 }
@@ -82,8 +74,8 @@ void run(const AttentionArgs& args, bool composed, const Tensor& y, const Tensor
     on.attention(y.raw(), lse, args);
 }
 
-void run_grad(const AttentionArgs& args, bool composed, const AttentionGrads& grads,
-              const Tensor& y, const Tensor& dy, const Tensor& lse) {
+void run_grad(const AttentionArgs& args, bool composed, const AttentionGrads& grads, const Tensor& y, const Tensor& dy,
+              const Tensor& lse) {
   Backend& on = backend(y.device());
   if (composed)
     on.Backend::attention_grad(grads, y.raw(), dy.raw(), lse, args);
@@ -117,23 +109,17 @@ Var causal_attention(const Var& qkv, int64_t heads, const AttentionOptions& opti
   const Tensor lse({args.batch, heads, args.tq}, X.dtype(), X.device());
   run(args, options.composed, y, lse);
   // X is captured for its memory: args points into it.
-  return record("attention", y, {qkv},
-                [X, y, lse, args, C, composed = options.composed](Backward& bw) {
-                  const auto [g, beta] = bw.slot(0);
-                  run_grad(args, composed,
-                           {element(g, 0), element(g, C), element(g, 2 * C), beta, beta, beta}, y,
-                           bw.dy(), lse);
-                });
+  return record("attention", y, {qkv}, [X, y, lse, args, C, composed = options.composed](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    run_grad(args, composed, {element(g, 0), element(g, C), element(g, 2 * C), beta, beta, beta}, y, bw.dy(), lse);
+  });
 }
 
-Var causal_attention(const Var& q, const Var& k, const Var& v, int64_t heads,
-                     const AttentionOptions& options) {
+Var causal_attention(const Var& q, const Var& k, const Var& v, int64_t heads, const AttentionOptions& options) {
   const Shape &sq = q.value("attention").shape(), &sk = k.value("attention").shape(),
               &sv = v.value("attention").shape();
-  if (sq.rank() != 3 || sk.rank() != 3 || !(sk == sv) || sq[0] != sk[0] || sq[2] != sk[2] ||
-      sq[1] > sk[1])
-    fail("attention: q must be [B, Tq, C] and k, v [B, Tk, C] with Tq ≤ Tk, got ", sq, ", ", sk,
-         ", ", sv);
+  if (sq.rank() != 3 || sk.rank() != 3 || !(sk == sv) || sq[0] != sk[0] || sq[2] != sk[2] || sq[1] > sk[1])
+    fail("attention: q must be [B, Tq, C] and k, v [B, Tk, C] with Tq ≤ Tk, got ", sq, ", ", sk, ", ", sv);
   check_together("attention", q.value(), k.value());
   check_together("attention", q.value(), v.value());
   const int64_t C = sq[2];
@@ -152,16 +138,14 @@ Var causal_attention(const Var& q, const Var& k, const Var& v, int64_t heads,
   const Tensor y(sq, Q.dtype(), Q.device());
   const Tensor lse({args.batch, heads, args.tq}, Q.dtype(), Q.device());
   run(args, options.composed, y, lse);
-  return record(
-      "attention", y, {q, k, v},
-      [Q, K, V, y, lse, args, composed = options.composed](Backward& bw) {
-        // q, k and v may be one Var, so the three gradients are made apart and then added.
-        const Tensor dq = Q.like(), dk = K.like(), dv = V.like();
-        run_grad(args, composed, {dq.raw(), dk.raw(), dv.raw(), 0, 0, 0}, y, bw.dy(), lse);
-        if (bw.needs(0)) bw.add(0, dq);
-        if (bw.needs(1)) bw.add(1, dk);
-        if (bw.needs(2)) bw.add(2, dv);
-      });
+  return record("attention", y, {q, k, v}, [Q, K, V, y, lse, args, composed = options.composed](Backward& bw) {
+    // q, k and v may be one Var, so the three gradients are made apart and then added.
+    const Tensor dq = Q.like(), dk = K.like(), dv = V.like();
+    run_grad(args, composed, {dq.raw(), dk.raw(), dv.raw(), 0, 0, 0}, y, bw.dy(), lse);
+    if (bw.needs(0)) bw.add(0, dq);
+    if (bw.needs(1)) bw.add(1, dk);
+    if (bw.needs(2)) bw.add(2, dv);
+  });
 }
 
 }  // namespace borealis

@@ -9,15 +9,13 @@ namespace {
 
 // A checked copy of the ids: what happens to the caller's own before backward() cannot lead a
 // kernel outside its table.
-Tensor checked_ids(const char* op, const char* what, const Tensor& given, int64_t limit,
-                   int64_t ignored) {
+Tensor checked_ids(const char* op, const char* what, const Tensor& given, int64_t limit, int64_t ignored) {
   const Tensor ids = given.clone();
-  if (ids.dtype() != DType::i32)
-    fail(op, ": ", what, " must be i32, got ", ids.dtype(), ids.shape());
+  if (ids.dtype() != DType::i32) fail(op, ": ", what, " must be i32, got ", ids.dtype(), ids.shape());
   const int64_t bad = backend(ids.device()).first_bad_id(ids, limit, ignored);
   if (bad >= 0)
-    fail(op, ": ", what, " ", ids.shape(), ": ", ids.reshape({ids.numel()}).rows(bad, 1).item(),
-         " at place ", bad, " is outside 0 … ", limit - 1);
+    fail(op, ": ", what, " ", ids.shape(), ": ", ids.reshape({ids.numel()}).rows(bad, 1).item(), " at place ", bad,
+         " is outside 0 … ", limit - 1);
   return ids;
 }
 
@@ -25,12 +23,10 @@ Tensor checked_ids(const char* op, const char* what, const Tensor& given, int64_
 
 // y[i] = table[ids[i]].   dtable[ids[i]] += dy[i].
 Var embedding(const Var& table, const Tensor& given) {
-  if (table.value("embedding").shape().rank() != 2)
-    fail("embedding: the table must be [V, C], got ", table.shape());
+  if (table.value("embedding").shape().rank() != 2) fail("embedding: the table must be [V, C], got ", table.shape());
   if (!(given.made("embedding").device() == table.device()))
     fail("embedding: the ids are on ", given.device(), " but the table is on ", table.device());
-  if (given.shape().rank() >= Shape::max_rank)
-    fail("embedding: ids ", given.shape(), " have too many axes");
+  if (given.shape().rank() >= Shape::max_rank) fail("embedding: ids ", given.shape(), " have too many axes");
   const int64_t V = table.shape()[0], C = table.shape()[1];
   constexpr int64_t none = std::numeric_limits<int64_t>::min();  // no i32: every id counts
   const Tensor ids = checked_ids("embedding", "the ids", given, V, none);
@@ -54,18 +50,15 @@ Var cross_entropy(const Var& logits, const Tensor& given, int64_t ignore_index) 
     fail("cross_entropy: the logits are ", s, " but the targets are ", given.shape(),
          ": there must be one target for each row of logits");
   if (!(given.device() == logits.device()))
-    fail("cross_entropy: the targets are on ", given.device(), " but the logits are on ",
-         logits.device());
+    fail("cross_entropy: the targets are on ", given.device(), " but the logits are on ", logits.device());
   const Tensor targets = checked_ids("cross_entropy", "the targets", given, V, ignore_index);
 
   const Tensor Z = logits.value();
-  const Tensor loss({}, Z.dtype(), Z.device()), lse({rows}, Z.dtype(), Z.device()),
-      count({1}, Z.dtype(), Z.device());
+  const Tensor loss({}, Z.dtype(), Z.device()), lse({rows}, Z.dtype(), Z.device()), count({1}, Z.dtype(), Z.device());
   backend(Z.device()).cross_entropy(loss, lse, count, Z, targets, V, ignore_index);
   return record("cross_entropy", loss, {logits}, [=](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
-    backend(g.device())
-        .cross_entropy_grad(g, Z, targets, lse, count, bw.dy(), V, ignore_index, beta);
+    backend(g.device()).cross_entropy_grad(g, Z, targets, lse, count, bw.dy(), V, ignore_index, beta);
   });
 }
 

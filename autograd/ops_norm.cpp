@@ -8,8 +8,7 @@ namespace {
 // y = x̂ gain + bias with x̂ = (x − mean) rstd  (RMSNorm: mean = 0).
 // dx = rstd (h − ⟨h⟩ − x̂ ⟨h x̂⟩) with h = dy gain, ⟨·⟩ the row's mean (RMSNorm: without ⟨h⟩);
 // dgain = Σ_rows dy x̂,  dbias = Σ_rows dy.
-Var norm_op(const char* name, const Var& x, const Var& gain, const Var& bias, double eps,
-            bool center) {
+Var norm_op(const char* name, const Var& x, const Var& gain, const Var& bias, double eps, bool center) {
   if (x.value(name).shape().rank() < 1 || x.shape()[-1] < 1)
     fail(name, ": ", x.shape(), " has no last axis to normalise");
   if (!(eps >= 0)) fail(name, ": eps must not be negative, got ", eps);
@@ -18,8 +17,7 @@ Var norm_op(const char* name, const Var& x, const Var& gain, const Var& bias, do
     if (!*v) continue;
     check_together(name, x.value(), v->value());
     if (!(v->shape() == Shape{cols}))
-      fail(name, ": x is ", x.shape(), " but gain or bias is ", v->shape(), ": it must be [", cols,
-           "]");
+      fail(name, ": x is ", x.shape(), " but gain or bias is ", v->shape(), ": it must be [", cols, "]");
   }
   const NormArgs args{.rows = x.shape().numel() / cols, .cols = cols, .eps = eps, .center = center};
   const Tensor X = x.value(), Y = X.like(), gain_value = gain ? gain.value() : Tensor();
@@ -29,13 +27,10 @@ Var norm_op(const char* name, const Var& x, const Var& gain, const Var& bias, do
 
   return record(name, Y, {x, gain, bias}, [X, gain_value, mean, rstd, args](Backward& bw) {
     // gain and bias may be one Var, so their gradients are made apart and then added.
-    const auto vector = [&](int i) {
-      return bw.needs(i) ? Tensor({args.cols}, X.dtype(), X.device()) : Tensor();
-    };
+    const auto vector = [&](int i) { return bw.needs(i) ? Tensor({args.cols}, X.dtype(), X.device()) : Tensor(); };
     const Tensor dgain = vector(1), dbias = vector(2);
     const auto [dx, beta] = bw.needs(0) ? bw.slot(0) : Backward::Slot{Tensor(), 0};
-    backend(X.device())
-        .norm_grad(dx, beta, dgain, 0, dbias, 0, X, gain_value, mean, rstd, bw.dy(), args);
+    backend(X.device()).norm_grad(dx, beta, dgain, 0, dbias, 0, X, gain_value, mean, rstd, bw.dy(), args);
     if (dgain) bw.add(1, dgain);
     if (dbias) bw.add(2, dbias);
   });
@@ -47,8 +42,6 @@ Var layer_norm(const Var& x, const Var& gain, const Var& bias, double eps) {
   return norm_op("layer_norm", x, gain, bias, eps, true);
 }
 
-Var rms_norm(const Var& x, const Var& gain, double eps) {
-  return norm_op("rms_norm", x, gain, {}, eps, false);
-}
+Var rms_norm(const Var& x, const Var& gain, double eps) { return norm_op("rms_norm", x, gain, {}, eps, false); }
 
 }  // namespace borealis

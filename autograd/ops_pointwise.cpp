@@ -49,11 +49,10 @@ Var affine_op(const char* name, const Var& x, double alpha, double shift) {
 // y = a + b.   da = db = dy: handed on by handle where the shapes agree.
 Var operator+(const Var& a, const Var& b) {
   const Shape sa = a.value("add").shape(), sb = b.value("add").shape();
-  return record("add", binary("add", BinaryOp::add, a.value(), b.value()), {a, b},
-                [sa, sb](Backward& bw) {
-                  if (bw.needs(0)) bw.add(0, sum_to(bw.dy(), sa));
-                  if (bw.needs(1)) bw.add(1, sum_to(bw.dy(), sb));
-                });
+  return record("add", binary("add", BinaryOp::add, a.value(), b.value()), {a, b}, [sa, sb](Backward& bw) {
+    if (bw.needs(0)) bw.add(0, sum_to(bw.dy(), sa));
+    if (bw.needs(1)) bw.add(1, sum_to(bw.dy(), sb));
+  });
 }
 
 Var operator-(const Var& a, const Var& b) { return binary_op("sub", BinaryOp::sub, a, b); }
@@ -81,9 +80,7 @@ Var silu(const Var& x) { return unary_op<Silu>("silu", x); }
 Var gelu(const Var& x, Gelu form) {
   return form == Gelu::erf ? unary_op<GeluErf>("gelu", x) : unary_op<GeluTanh>("gelu_tanh", x);
 }
-Var swiglu(const Var& gate, const Var& up) {
-  return binary_op("swiglu", BinaryOp::swiglu, gate, up);
-}
+Var swiglu(const Var& gate, const Var& up) { return binary_op("swiglu", BinaryOp::swiglu, gate, up); }
 Var soft_cap(const Var& x, double c) {
   if (!(c > 0)) fail("soft_cap: the cap must be positive, got ", c);
   return unary_op<SoftCap>("soft_cap", x, c);

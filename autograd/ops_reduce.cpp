@@ -6,8 +6,7 @@ namespace borealis {
 namespace {
 
 // y = scale Σ x over the axes.   dx = scale dy, repeated along them.
-Var sum_op(const char* name, const Var& x, const std::vector<int>& axes, bool keepdim,
-           double scale) {
+Var sum_op(const char* name, const Var& x, const std::vector<int>& axes, bool keepdim, double scale) {
   const Tensor X = x.value(name);
   const Shape kept = without(X.shape(), axes, true);
   const Tensor y = sum(X, axes, scale).reshape(without(X.shape(), axes, keepdim));
@@ -26,8 +25,7 @@ Var sum_op(const char* name, const Var& x, const std::vector<int>& axes, bool ke
       last = i;
     }
     if (neighbours) {
-      const auto [outer, mid, inner] =
-          first < 0 ? Axes{1, 1, shape.numel()} : around(shape, first, last);
+      const auto [outer, mid, inner] = first < 0 ? Axes{1, 1, shape.numel()} : around(shape, first, last);
       backend(g.device()).spread(g, dy, outer, mid, inner, scale, beta);
     } else {
       const Tensor ones = Tensor::full(shape, scale, g.dtype(), g.device());
@@ -58,15 +56,12 @@ RowsArgs rows_of(const Tensor& x) {
 
 }  // namespace
 
-Var sum(const Var& x, const std::vector<int>& axes, bool keepdim) {
-  return sum_op("sum", x, axes, keepdim, 1);
-}
+Var sum(const Var& x, const std::vector<int>& axes, bool keepdim) { return sum_op("sum", x, axes, keepdim, 1); }
 
 Var mean(const Var& x, const std::vector<int>& axes, bool keepdim) {
   const int64_t kept = without(x.value("mean").shape(), axes, true).numel();
   if (x.shape().numel() == 0) fail("mean: ", x.shape(), " has no numbers to average");
-  return sum_op("mean", x, axes, keepdim,
-                static_cast<double>(kept) / static_cast<double>(x.shape().numel()));
+  return sum_op("mean", x, axes, keepdim, static_cast<double>(kept) / static_cast<double>(x.shape().numel()));
 }
 
 // y = max x along the axis.   dx = dy where the first maximum stands.

@@ -18,15 +18,13 @@ Var permute(const Var& x, const std::vector<int>& order) {
   std::vector<int> inverse(order.size());
   for (size_t i = 0; i < order.size(); ++i)
     inverse[static_cast<size_t>(x.shape().index(order[i]))] = static_cast<int>(i);
-  return record("permute", y, {x},
-                [inverse](Backward& bw) { bw.add(0, permute(bw.dy(), inverse)); });
+  return record("permute", y, {x}, [inverse](Backward& bw) { bw.add(0, permute(bw.dy(), inverse)); });
 }
 
 Var transpose(const Var& x, int axis_a, int axis_b) {
   std::vector<int> order(static_cast<size_t>(x.value("transpose").shape().rank()));
   std::iota(order.begin(), order.end(), 0);
-  std::swap(order[static_cast<size_t>(x.shape().index(axis_a))],
-            order[static_cast<size_t>(x.shape().index(axis_b))]);
+  std::swap(order[static_cast<size_t>(x.shape().index(axis_a))], order[static_cast<size_t>(x.shape().index(axis_b))]);
   return permute(x, order);
 }
 
@@ -60,8 +58,7 @@ Var concat(const std::vector<Var>& xs, int axis) {
   for (const Var& x : xs) {
     Shape other = x.value("concat").shape();
     if (other.rank() == shape.rank()) other.set(a, shape[a]);
-    if (!(other == shape))
-      fail("concat: ", xs[0].shape(), " and ", x.shape(), " differ in more than axis ", axis);
+    if (!(other == shape)) fail("concat: ", xs[0].shape(), " and ", x.shape(), " differ in more than axis ", axis);
     check_together("concat", xs[0].value(), x.value());
     total += x.shape()[a];
   }

@@ -35,18 +35,15 @@ struct Parameter {
 inline void check_blocks(const Parameter& p) {
   const Shape& shape = p.var.value(p.name.c_str()).shape();
   if (p.blocks < 1 || (p.blocks > 1 && (shape.rank() < 1 || shape[0] % p.blocks != 0)))
-    fail("parameter: '", p.name, "' is ", shape, ", which has no ", p.blocks,
-         " blocks of equal rows");
+    fail("parameter: '", p.name, "' is ", shape, ", which has no ", p.blocks, " blocks of equal rows");
   if (!p.block_names.empty() && static_cast<int64_t>(p.block_names.size()) != p.blocks)
-    fail("parameter: '", p.name, "' has ", p.blocks, " blocks but ", p.block_names.size(),
-         " names for them");
+    fail("parameter: '", p.name, "' has ", p.blocks, " blocks but ", p.block_names.size(), " names for them");
 }
 
 // What block b is called: NAME, its name in files, or NAME[b].
 inline std::string block_name(const Parameter& p, int64_t b) {
   check_blocks(p);
-  if (b < 0 || b >= p.blocks)
-    fail("parameter: '", p.name, "' has ", p.blocks, " blocks, and none of number ", b);
+  if (b < 0 || b >= p.blocks) fail("parameter: '", p.name, "' has ", p.blocks, " blocks, and none of number ", b);
   if (p.blocks == 1) return p.name;
   if (!p.block_names.empty()) return p.block_names[static_cast<size_t>(b)];
   return p.name + '[' + std::to_string(b) + ']';

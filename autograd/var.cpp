@@ -15,9 +15,7 @@ thread_local bool recording = true;
 thread_local bool checking = false;
 std::atomic<uint64_t> nodes_made = 0;  // for all threads: numbers order the whole graph
 
-bool finite(const Tensor& t) {
-  return t.dtype() == DType::i32 || backend(t.device()).all_finite(t);
-}
+bool finite(const Tensor& t) { return t.dtype() == DType::i32 || backend(t.device()).all_finite(t); }
 
 // "'h.0.attn.c_proj.weight' [128, 128]", or the op that made it.
 std::string describe(const Node* node, const Shape& shape) {
@@ -35,12 +33,11 @@ void check_output(const char* op, const Tensor& value, const std::vector<Var>& i
   std::ostringstream text;
   for (const Var& x : inputs) {
     if (!x) continue;
-    text << (text.str().empty() ? "" : ", ")
-         << describe(x.needs_grad() ? x.node().get() : nullptr, x.shape())
+    text << (text.str().empty() ? "" : ", ") << describe(x.needs_grad() ? x.node().get() : nullptr, x.shape())
          << (finite(x.value()) ? "" : " (not finite itself)");
   }
-  fail_runtime("anomaly: ", op, " is the first op with a non-finite result: its output is ",
-               value.shape(), ", its inputs are ", text.str());
+  fail_runtime("anomaly: ", op, " is the first op with a non-finite result: its output is ", value.shape(),
+               ", its inputs are ", text.str());
 }
 
 // Every node that `root` can reach and whose gradient is wanted, newest first.
@@ -53,14 +50,12 @@ std::vector<Node*> newest_first(Node* root) {
     open.pop_back();
     reached.push_back(node);
     if (node->used)
-      fail("backward: a part of this graph (", node->op,
-           ") has been used already; run the forward pass again");
+      fail("backward: a part of this graph (", node->op, ") has been used already; run the forward pass again");
     for (const auto& input : node->inputs) {
       if (!input) continue;
       if (input->changed > node->number)
-        fail("backward: ", describe(input.get(), input->shape),
-             " has changed since the forward pass used it (", node->op,
-             "), by an optimizer's step perhaps; call backward() before step()");
+        fail("backward: ", describe(input.get(), input->shape), " has changed since the forward pass used it (",
+             node->op, "), by an optimizer's step perhaps; call backward() before step()");
       if (seen.insert(input.get()).second) open.push_back(input.get());
     }
   }
@@ -72,9 +67,9 @@ void check_gradients(const Node& node) {
   for (const auto& input : node.inputs)
     if (input && input->written && !finite(input->grad))
       fail_runtime("anomaly: the gradient rule of ", node.op,
-                   " is the first with a non-finite result: the gradient of ",
-                   describe(input.get(), input->shape), " (the gradient of its output, ",
-                   node.shape, ", is ", finite(node.grad) ? "finite)" : "not finite)");
+                   " is the first with a non-finite result: the gradient of ", describe(input.get(), input->shape),
+                   " (the gradient of its output, ", node.shape, ", is ",
+                   finite(node.grad) ? "finite)" : "not finite)");
 }
 
 }  // namespace
@@ -92,8 +87,7 @@ Node::~Node() {
   }
 }
 
-Var::Var(const Tensor& value)
-    : state_(std::make_shared<State>(State{value.made("var"), nullptr})) {}
+Var::Var(const Tensor& value) : state_(std::make_shared<State>(State{value.made("var"), nullptr})) {}
 
 Var Var::leaf(const Tensor& value, std::string name) {
   Var v(value);
@@ -117,9 +111,7 @@ const std::shared_ptr<Node>& Var::node() const {
   return state_->node;
 }
 
-Tensor Var::grad() const {
-  return needs_grad() && state_->node->written ? state_->node->grad : Tensor();
-}
+Tensor Var::grad() const { return needs_grad() && state_->node->written ? state_->node->grad : Tensor(); }
 
 void Var::keep_grad() const {
   if (!needs_grad())
@@ -147,8 +139,7 @@ void Var::move_to(const Tensor& value, const Tensor& grad) const {
 
 void Var::assign(const Tensor& value) const {
   if (!needs_grad() || !state_->node->is_leaf()) fail("assign: only leaves may be replaced");
-  if (!(value.made("assign").shape() == shape()))
-    fail("assign: ", shape(), " cannot become ", value.shape());
+  if (!(value.made("assign").shape() == shape())) fail("assign: ", shape(), " cannot become ", value.shape());
   state_->value = value;
   Node& n = *state_->node;
   n.dtype = value.dtype();
@@ -164,8 +155,7 @@ void Var::mark_changed() const {
 }
 
 void Var::backward() const {
-  if (!needs_grad())
-    fail("backward: nothing here needs a gradient (no parameter went in, or NoGrad was on)");
+  if (!needs_grad()) fail("backward: nothing here needs a gradient (no parameter went in, or NoGrad was on)");
   if (shape().numel() != 1) fail("backward: the loss must be a single number, got ", shape());
   Node& root = *state_->node;
   if (root.used) fail("backward: this graph has been used already; run the forward pass again");
@@ -234,8 +224,7 @@ void Backward::add(int i, const Tensor& t) {
   axpby(g, 1, t, beta);
 }
 
-Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs,
-           std::function<void(Backward&)> rule) {
+Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs, std::function<void(Backward&)> rule) {
   value.made(op);
   if (checking) check_output(op, value, inputs);
   Var y(value);

@@ -86,10 +86,8 @@ class Var {
   };
   std::shared_ptr<State> state_;
 
-  friend Var record(const char*, const Tensor&, std::initializer_list<Var>,
-                    std::function<void(Backward&)>);
-  friend Var record(const char*, const Tensor&, const std::vector<Var>&,
-                    std::function<void(Backward&)>);
+  friend Var record(const char*, const Tensor&, std::initializer_list<Var>, std::function<void(Backward&)>);
+  friend Var record(const char*, const Tensor&, const std::vector<Var>&, std::function<void(Backward&)>);
 };
 
 // The value as Tensor prints it, then the gradient.
@@ -123,10 +121,8 @@ class Backward {
 
 // The only way an op enters the graph: returns `value` as a Var, with `rule` behind it if recording
 // is on and some input needs a gradient.
-Var record(const char* op, const Tensor& value, std::initializer_list<Var> inputs,
-           std::function<void(Backward&)> rule);
-Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs,
-           std::function<void(Backward&)> rule);
+Var record(const char* op, const Tensor& value, std::initializer_list<Var> inputs, std::function<void(Backward&)> rule);
+Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs, std::function<void(Backward&)> rule);
 
 // Whether ops that are called now enter the graph: the caller trains.
 bool is_recording();

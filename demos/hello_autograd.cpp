@@ -33,7 +33,6 @@ int main() {
 
   const NoGrad off;  // just using the network: nothing to remember
   const Var guess = sigmoid(linear(tanh(linear(x, w1, b1)), w2, b2));
-  for (int i = 0; i < 4; ++i)
-    std::printf("%d XOR %d = %.3f\n", i / 2, i % 2, guess.value().data<float>()[i]);
+  for (int i = 0; i < 4; ++i) std::printf("%d XOR %d = %.3f\n", i / 2, i % 2, guess.value().data<float>()[i]);
   return status_with_output("hello_autograd");  // 0, unless what was printed got lost
 }

@@ -43,8 +43,8 @@ struct HelloGpt {
     tokens = leaf(rng.normal({V, C}, 0.02));
     positions = leaf(rng.normal({T, C}, 0.02));
     for (int64_t i = 0; i < layers; ++i)
-      blocks.push_back({norm(), layer(C, C), layer(C, C), layer(C, C), layer(C, C), norm(),
-                        layer(4 * C, C), layer(C, 4 * C)});
+      blocks.push_back(
+          {norm(), layer(C, C), layer(C, C), layer(C, C), layer(C, C), norm(), layer(4 * C, C), layer(C, 4 * C)});
     norm_out = norm();
   }
 
@@ -112,8 +112,7 @@ int hello_gpt(int argc, char** argv) {
   std::ifstream file(path, std::ios::binary);
   if (!file) fail_runtime("hello_gpt: ", path, " cannot be opened; check the path");
   const std::string text(std::istreambuf_iterator<char>(file), {});
-  if (text.size() <= T)
-    fail_runtime("hello_gpt: ", path, " gives ", text.size(), " bytes; take a text of ", T + 1);
+  if (text.size() <= T) fail_runtime("hello_gpt: ", path, " gives ", text.size(), " bytes; take a text of ", T + 1);
   const std::set<char> used(text.begin(), text.end());
   const std::string alphabet(used.begin(), used.end());  // a token is a byte's place in it
   std::vector<int32_t> ids;

@@ -116,8 +116,7 @@ Tensor matrix_of(const Part& part, bool columns) {
 
 Census census_of(const Tensor& W, const std::vector<double>& thresholds) {
   const std::vector<double> norms = row_norms(W);
-  Census c{.below = std::vector<int64_t>(thresholds.size()),
-           .zero = std::count(norms.begin(), norms.end(), 0.0)};
+  Census c{.below = std::vector<int64_t>(thresholds.size()), .zero = std::count(norms.begin(), norms.end(), 0.0)};
   if (c.zero == W.size(0)) return c;
   double mean = 0;
   for (const double r : norms) mean += r / static_cast<double>(norms.size());
@@ -133,8 +132,7 @@ std::string rank_text(const Tensor& W, int64_t max_side) {
   const int64_t side = std::min(W.size(0), W.size(1));
   if (side > max_side) return "  -/" + std::to_string(side);
   const double rank = effective_ranks(W).front(), share = rank / static_cast<double>(side);
-  return sparkline({&share, 1}, 0, 1) + ' ' + std::to_string(std::lround(rank)) + '/' +
-         std::to_string(side);
+  return sparkline({&share, 1}, 0, 1) + ' ' + std::to_string(std::lround(rank)) + '/' + std::to_string(side);
 }
 
 // ".05"
@@ -173,8 +171,7 @@ struct Total {
 
 void print_head(const Options& o, int name_width) {
   std::printf("Norms of %ss relative to the mean of their matrix\n\n", o.neuron().c_str());
-  std::printf("%-*s %12s  0        1        2  min   q1  med   q3   max    cv ", name_width,
-              "matrix", "size");
+  std::printf("%-*s %12s  0        1        2  min   q1  med   q3   max    cv ", name_width, "matrix", "size");
   for (const double t : o.thresholds) std::printf(" %4s", ('<' + short_number(t)).c_str());
   std::printf("   =0  effective rank\n");
 }
@@ -197,9 +194,8 @@ void print_line(const Part& part, const Options& o, int name_width, Total& total
   }
   total.add(part, c);
   const Quartiles q = quartiles(c.relative);
-  std::printf("│%s│ %4.2f %4.2f %4.2f %4.2f %5.2f  %4.2f ",
-              histogram(c.relative, bins, 0, 2).c_str(), q.min, q.q1, q.median, q.q3, q.max,
-              variation(c.relative));
+  std::printf("│%s│ %4.2f %4.2f %4.2f %4.2f %5.2f  %4.2f ", histogram(c.relative, bins, 0, 2).c_str(), q.min, q.q1,
+              q.median, q.q3, q.max, variation(c.relative));
   std::vector<int64_t> counts = c.below;
   counts.push_back(c.zero);
   for (const int64_t count : counts)  // none is a dot, so that what there is stands out
@@ -210,9 +206,7 @@ void print_line(const Part& part, const Options& o, int name_width, Total& total
 
 std::string summary(const Options& o, const Total& total, size_t matrices) {
   std::ostringstream out;
-  out << '\n'
-      << total.neurons << ' ' << o.neuron() << "s in " << matrices
-      << (matrices == 1 ? " matrix" : " matrices");
+  out << '\n' << total.neurons << ' ' << o.neuron() << "s in " << matrices << (matrices == 1 ? " matrix" : " matrices");
   if (total.empty_matrices) out << "; all zero: " << total.empty_matrices;
   if (total.bad_matrices) out << "; with NaN or infinity: " << total.bad_matrices;
   out << ".\n";
@@ -223,8 +217,8 @@ std::string summary(const Options& o, const Total& total, size_t matrices) {
   out << ' ' << total.zero << " zero.\n";
   if (total.worst_share > 0)
     out << "Most in " << total.worst << " below " << short_number(o.thresholds.back()) << ".\n";
-  out << "Weakest: " << o.neuron() << ' ' << total.weakest_place << ", "
-      << short_number(total.weakest) << " of the mean.\n\n"
+  out << "Weakest: " << o.neuron() << ' ' << total.weakest_place << ", " << short_number(total.weakest)
+      << " of the mean.\n\n"
       << "Even " << o.neuron() << "s make one hump at 1; what lies near 0 are neurons that fell "
       << "behind.\nAn effective rank far below its size means that few directions carry the "
          "matrix.\n";
@@ -246,8 +240,7 @@ int run(int argc, char** argv) {
                "weights as [in, out], as Hugging Face's GPT-2 does");
   app.add_flag("--all", o.all, "also the optimizer's state in a checkpoint of train_gpt");
   app.add_option("--only", o.only, "only tensors whose name contains this");
-  app.add_option("--threshold", o.thresholds,
-                 "near-dead means a norm below this much of the mean; several with commas")
+  app.add_option("--threshold", o.thresholds, "near-dead means a norm below this much of the mean; several with commas")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
@@ -257,8 +250,7 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   parse_flags(app, argc, argv);
   for (const double t : o.thresholds)
-    if (!(t > 0) || !std::isfinite(t))
-      fail("inspect: --threshold ", t, ": must be a number above 0");
+    if (!(t > 0) || !std::isfinite(t)) fail("inspect: --threshold ", t, ": must be a number above 0");
   std::sort(o.thresholds.begin(), o.thresholds.end());
 
   const TensorFile file = read_safetensors(o.file);
@@ -275,10 +267,8 @@ int run(int argc, char** argv) {
   for (const Part& part : parts) print_line(part, o, static_cast<int>(name_width), total);
   std::fputs((summary(o, total, parts.size()) + skipped(file, o)).c_str(), stdout);
   for (const Part& part : parts)
-    if (!o.columns && ends_with(part.name, "c_attn") &&
-        part.whole.size(1) == 3 * part.whole.size(0)) {
-      std::printf("%s is wider than tall: this file keeps weights as [in, out]; use --columns.\n",
-                  part.name.c_str());
+    if (!o.columns && ends_with(part.name, "c_attn") && part.whole.size(1) == 3 * part.whole.size(0)) {
+      std::printf("%s is wider than tall: this file keeps weights as [in, out]; use --columns.\n", part.name.c_str());
       break;
     }
   return 0;

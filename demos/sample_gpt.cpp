@@ -19,21 +19,15 @@ int run(int argc, char** argv) {
   std::string checkpoint = "out/ckpt.safetensors", start, device = "cpu";
   SamplingOptions o;
   int threads = 0;
-  app.add_option("--checkpoint", checkpoint, "file that train_gpt or save() wrote")
-      ->capture_default_str();
-  app.add_option(
-      "--start", start,
-      "text to go on from (a line break, or where the model knows none, its first character)");
+  app.add_option("--checkpoint", checkpoint, "file that train_gpt or save() wrote")->capture_default_str();
+  app.add_option("--start", start,
+                 "text to go on from (a line break, or where the model knows none, its first character)");
   app.add_option("--max_new_tokens,--max-new-tokens", o.max_new_tokens)->capture_default_str();
-  app.add_option("--temperature", o.temperature, "0: always the likeliest character")
-      ->capture_default_str();
-  app.add_option("--top_k,--top-k", o.top_k, "draw among the likeliest; 0: among all")
-      ->capture_default_str();
+  app.add_option("--temperature", o.temperature, "0: always the likeliest character")->capture_default_str();
+  app.add_option("--top_k,--top-k", o.top_k, "draw among the likeliest; 0: among all")->capture_default_str();
   app.add_option("--seed", o.seed)->capture_default_str();
   app.add_option("--device", device, "cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--threads", threads, "0: one per core")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+  app.add_option("--threads", threads, "0: one per core")->check(CLI::Range(0, 1024))->capture_default_str();
   parse_flags(app, argc, argv);
   check(o);
   set_threads(threads);
@@ -43,8 +37,7 @@ int run(int argc, char** argv) {
   const auto [model, vocabulary] = load(checkpoint, where);
   const auto print = [](const std::string& text) {
     std::fwrite(text.data(), 1, text.size(), stdout);
-    if (std::fflush(stdout) != 0)
-      fail_runtime("sample_gpt: the text cannot be written (", std::strerror(errno), ")");
+    if (std::fflush(stdout) != 0) fail_runtime("sample_gpt: the text cannot be written (", std::strerror(errno), ")");
   };
   const std::string first = first_text(start, vocabulary);
   const std::vector<int32_t> tokens = vocabulary.encode(first);

@@ -26,19 +26,13 @@ namespace {
 
 // What belongs to this machine and moment, apart from the checkpoint.
 nlohmann::json about(const RunOptions& run, const std::string& source, double seconds) {
-  return {{"data", source},
-          {"out_dir", run.out_dir},
-          {"device", run.device},
-          {"machine", processor_name()},
-          {"threads", threads()},
-          {"gemm", gemm_provider()},
-          {"written", std::time(nullptr)},
-          {"seconds", seconds}};
+  return {
+      {"data", source},       {"out_dir", run.out_dir},  {"device", run.device},          {"machine", processor_name()},
+      {"threads", threads()}, {"gemm", gemm_provider()}, {"written", std::time(nullptr)}, {"seconds", seconds}};
 }
 
 // Goes through a step that went wrong once more and says where it went wrong first.
-[[noreturn]] void explain(const Gpt& model, const TokenBatch& b, const TrainOptions& t,
-                          int64_t step) {
+[[noreturn]] void explain(const Gpt& model, const TokenBatch& b, const TrainOptions& t, int64_t step) {
   std::string where = "no single op of the model stands out";
   zero_grad(model.parameters());
   try {
@@ -97,10 +91,8 @@ int run(int argc, char** argv) {
   std::string text = o.run.data.empty() ? default_text() : read_text(o.run.data);
   const uint64_t fingerprint = fingerprint_of(text);
   if (o.run.resume && fingerprint != saved.fingerprint)
-    fail(source, ": is not the text that ", checkpoint_path,
-         " was trained on; give that one with --data");
-  const Corpus corpus(text, t.model.block_size, source,
-                      o.run.resume ? saved.vocabulary : Vocabulary(text));
+    fail(source, ": is not the text that ", checkpoint_path, " was trained on; give that one with --data");
+  const Corpus corpus(text, t.model.block_size, source, o.run.resume ? saved.vocabulary : Vocabulary(text));
   text = {};  // from here on there are tokens only
   t.model.vocab = corpus.vocabulary.size();
   check_memory(t);
@@ -129,16 +121,14 @@ int run(int argc, char** argv) {
   if (o.run.resume)
     folder.write_about(about(o.run, source, 0));
   else if (const int number = folder.set_earlier_aside(about(o.run, source, 0)))
-    std::printf("an earlier run in %s is set aside as previous.%d.*\n", o.run.out_dir.c_str(),
-                number);
+    std::printf("an earlier run in %s is set aside as previous.%d.*\n", o.run.out_dir.c_str(), number);
   RunLog log(log_path, history);
   if (corpus.vocabulary.of_bytes() && !o.run.resume)
-    std::printf("%s: is no valid UTF-8, so a token is a byte of it, not a character\n",
-                source.c_str());
-  std::printf("%s: %lld %s, %lld of them different; a model of %.2fM parameters; %s; %d threads\n",
-              source.c_str(), static_cast<long long>(corpus.train.size() + corpus.val.size()),
-              corpus.vocabulary.unit(), static_cast<long long>(t.model.vocab),
-              static_cast<double>(model.parameter_count()) / 1e6, t.optimizer.c_str(), threads());
+    std::printf("%s: is no valid UTF-8, so a token is a byte of it, not a character\n", source.c_str());
+  std::printf("%s: %lld %s, %lld of them different; a model of %.2fM parameters; %s; %d threads\n", source.c_str(),
+              static_cast<long long>(corpus.train.size() + corpus.val.size()), corpus.vocabulary.unit(),
+              static_cast<long long>(t.model.vocab), static_cast<double>(model.parameter_count()) / 1e6,
+              t.optimizer.c_str(), threads());
 
   const Anomaly watch(o.run.anomaly);
   const Stopwatch total;
@@ -155,11 +145,10 @@ int run(int argc, char** argv) {
     if (loss > hopeless && saved_loss <= hopeless) {
       const std::string kept = folder.keep_checkpoint();
       progress.finish();
-      std::printf("loss %.4g is worse than guessing; the checkpoint before is kept in %s\n", loss,
-                  kept.c_str());
+      std::printf("loss %.4g is worse than guessing; the checkpoint before is kept in %s\n", loss, kept.c_str());
     }
-    write_checkpoint(checkpoint_path, {t, step, corpus.vocabulary, fingerprint,
-                                       to_file(model.parameters()), optimizer.state().tensors});
+    write_checkpoint(checkpoint_path,
+                     {t, step, corpus.vocabulary, fingerprint, to_file(model.parameters()), optimizer.state().tensors});
     saved_loss = loss;
   };
 
@@ -168,15 +157,13 @@ int run(int argc, char** argv) {
     const bool measure = o.run.diagnose > 0 && (step + 1) % o.run.diagnose == 0;
 
     // One step: a batch, its loss, the gradient, an update.
-    Rng batches = rng_for(t.seed, Purpose::batches, step),
-        dropout = rng_for(t.seed, Purpose::dropout, step);
+    Rng batches = rng_for(t.seed, Purpose::batches, step), dropout = rng_for(t.seed, Purpose::dropout, step);
     const TokenBatch batch = corpus.train.random_batch(t.batch_size, t.model.block_size, batches);
     const Var loss = model.loss(batch.inputs, batch.targets, &dropout);
     loss.backward();
     const Tensor grad_norm = optimizer.clip(t.grad_clip);
     train_loss = loss.item();
-    if (!std::isfinite(train_loss) || !std::isfinite(grad_norm.item()))
-      explain(model, batch, t, step);
+    if (!std::isfinite(train_loss) || !std::isfinite(grad_norm.item())) explain(model, batch, t, step);
     const double factor = rate_factor(t, step);
     if (measure) diagnosis.before_step();
     optimizer.step(factor);
@@ -221,8 +208,8 @@ int run(int argc, char** argv) {
   save(look);
   folder.write_about(about(o.run, source, total.seconds()));
   if (!val_loss) {
-    std::printf("stopped at step %lld; go on with --init_from resume --out_dir %s\n",
-                static_cast<long long>(step), o.run.out_dir.c_str());
+    std::printf("stopped at step %lld; go on with --init_from resume --out_dir %s\n", static_cast<long long>(step),
+                o.run.out_dir.c_str());
     return 128 + interruption();
   }
   log.write({{"final", true},
@@ -233,8 +220,7 @@ int run(int argc, char** argv) {
   std::printf("val loss %.4f over the whole validation split, after %s\n", *val_loss,
               duration(total.seconds()).c_str());
   print_sample(model, corpus.vocabulary, t.seed);
-  std::printf("--- %s; more with sample_gpt --checkpoint %s ---\n", checkpoint_path.c_str(),
-              checkpoint_path.c_str());
+  std::printf("--- %s; more with sample_gpt --checkpoint %s ---\n", checkpoint_path.c_str(), checkpoint_path.c_str());
   return interruption() ? 128 + interruption() : 0;
 }
 

@@ -147,8 +147,7 @@ class Backend {
   virtual void cast(Span y, ConstSpan x) = 0;
   // y ← op(x);  dx ← op'(saved)·dy + beta·dx, where saved is x or y as pointwise.h says.
   virtual void unary(UnaryOp op, Span y, ConstSpan x, double param) = 0;
-  virtual void unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, double param,
-                          double beta) = 0;
+  virtual void unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, double param, double beta) = 0;
   // y ← op(a, b);  da ← ∂op/∂a·dy + beta·da (side 0) or the same for b (side 1). The gradient has
   // the full broadcast shape; the caller sums it down.
   virtual void binary(BinaryOp op, Span y, ConstSpan a, ConstSpan b, const Broadcast& walk) = 0;
@@ -164,65 +163,57 @@ class Backend {
 
   // --- reductions ----------------------------------------------------------------------------
   // x seen as [outer, mid, inner]: y[o, i] ← scale·Σ_m x[o, m, i] + beta·y[o, i].
-  virtual void sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
-                   double beta) = 0;
+  virtual void sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) = 0;
   // y[o, i] ← max_m x[o, m, i], and the first m that attains it (a NaN wins).
   virtual void max(Span y, Span index, ConstSpan x, int64_t outer, int64_t mid, int64_t inner) = 0;
   // dx[o, m, i] ← (m = index[o, i])·dy[o, i] + beta·dx.
-  virtual void max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer, int64_t mid,
-                        int64_t inner, double beta) = 0;
+  virtual void max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer, int64_t mid, int64_t inner,
+                        double beta) = 0;
   // y[o, m, i] ← scale·x[o, i] + beta·y: the gradient of sum.
-  virtual void spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
-                      double beta) = 0;
+  virtual void spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) = 0;
   virtual void sum_squares(Span y, ConstSpan x) = 0;  // y[0] ← Σ x², in f64: it cannot overflow
   virtual bool all_finite(ConstSpan x) = 0;           // waits for the device
 
   // --- rows ----------------------------------------------------------------------------------
   virtual void softmax(Span y, ConstSpan x, const RowsArgs& args) = 0;
-  virtual void softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args,
-                            double beta) = 0;
+  virtual void softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) = 0;
   virtual void log_softmax(Span y, ConstSpan x, const RowsArgs& args) = 0;
-  virtual void log_softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args,
-                                double beta) = 0;
+  virtual void log_softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) = 0;
   virtual void logsumexp(Span y, ConstSpan x, const RowsArgs& args) = 0;  // y: [rows]
   // dx ← exp(x − y)·dy + beta·dx, with y, dy: [rows].
-  virtual void logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy, const RowsArgs& args,
-                              double beta) = 0;
+  virtual void logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) = 0;
 
   // y ← (x − mean)·rstd·gain + bias; saves mean (if center) and rstd = 1/√(var + eps), each [rows].
   // gain and bias may be absent (null).
   virtual void norm(Span y, Span mean, Span rstd, ConstSpan x, ConstSpan gain, ConstSpan bias,
                     const NormArgs& args) = 0;
   // Gradients with respect to x, gain and bias; an output that is null is not wanted.
-  virtual void norm_grad(Span dx, double beta_x, Span dgain, double beta_gain, Span dbias,
-                         double beta_bias, ConstSpan x, ConstSpan gain, ConstSpan mean,
-                         ConstSpan rstd, ConstSpan dy, const NormArgs& args) = 0;
+  virtual void norm_grad(Span dx, double beta_x, Span dgain, double beta_gain, Span dbias, double beta_bias,
+                         ConstSpan x, ConstSpan gain, ConstSpan mean, ConstSpan rstd, ConstSpan dy,
+                         const NormArgs& args) = 0;
 
   // --- tables --------------------------------------------------------------------------------
   // y[i] ← table[ids[i]], rows of `cols` numbers. Ids are checked by the caller on the host side.
   virtual void embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) = 0;
   // dtable[ids[i]] += dy[i] in the order of i, after dtable ← beta·dtable.
-  virtual void embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_t cols,
-                              double beta) = 0;
+  virtual void embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_t cols, double beta) = 0;
   // The first i with ids[i] outside [0, limit) and ids[i] ≠ ignored, or −1. Waits for the device.
   virtual int64_t first_bad_id(ConstSpan ids, int64_t limit, int64_t ignored) = 0;
 
   // --- fused ---------------------------------------------------------------------------------
   // loss[0] ← mean over rows with targets[r] ≠ ignored of lse[r] − logits[r, targets[r]]; saves
   // lse: [rows] and count[0], the number of rows that counted (f32/f64 as the logits).
-  virtual void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets,
-                             int64_t cols, int64_t ignored) = 0;
+  virtual void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets, int64_t cols,
+                             int64_t ignored) = 0;
   // dlogits ← (softmax − onehot)·dloss/count + beta·dlogits; ignored rows get 0.
-  virtual void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse,
-                                  ConstSpan count, ConstSpan dloss, int64_t cols, int64_t ignored,
-                                  double beta) = 0;
-  virtual void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args,
-                      double beta) = 0;
+  virtual void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
+                                  ConstSpan dloss, int64_t cols, int64_t ignored, double beta) = 0;
+  virtual void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) = 0;
   // y ← attention; saves lse [batch, heads, tq], the log-sum-exp of each query's scaled scores. The
   // default composes it of gemm and softmax.
   virtual void attention(void* y, Span lse, const AttentionArgs& args);
-  virtual void attention_grad(const AttentionGrads& grads, const void* y, const void* dy,
-                              ConstSpan lse, const AttentionArgs& args);
+  virtual void attention_grad(const AttentionGrads& grads, const void* y, const void* dy, ConstSpan lse,
+                              const AttentionArgs& args);
 
   // --- matrices ------------------------------------------------------------------------------
   virtual void gemm(const GemmArgs& args) = 0;
@@ -231,8 +222,7 @@ class Backend {
   // y(i, j) ← d[p, q, i]·x(i, j); y and x have the same sizes, and may be one.
   virtual void scale_rows(const MatrixView& y, const MatrixView& x, ConstSpan d) = 0;
   // y(i, j) ← alpha·x(i, j) + beta·y(i, j).
-  virtual void matrix_affine(const MatrixView& y, const MatrixView& x, double alpha,
-                             double beta) = 0;
+  virtual void matrix_affine(const MatrixView& y, const MatrixView& x, double alpha, double beta) = 0;
   // y(i, j) ← factor[p, q]·x(i, j); y and x may be one.
   virtual void scale_each(const MatrixView& y, const MatrixView& x, ConstSpan factor) = 0;
   // Lower Cholesky factor in place (the upper triangle becomes 0) of each symmetric matrix. A pivot

@@ -51,8 +51,7 @@ struct HeadMatrices {
   }
 
   // C ← alpha A B + beta C.
-  void product(const HeadMatrix& C, const HeadMatrix& A, const HeadMatrix& B, double alpha,
-               double beta) const {
+  void product(const HeadMatrix& C, const HeadMatrix& A, const HeadMatrix& B, double alpha, double beta) const {
     backend.gemm({.dtype = args.dtype,
                   .m = C.rows,
                   .n = C.cols,
@@ -95,8 +94,8 @@ void Backend::attention(void* y, Span lse, const AttentionArgs& args) {
 // dV = Dᵀ dY,  dD = dY Vᵀ,  dP = dropout(dD),  dS_ij = P_ij (dP_ij − Σ_j P_ij dP_ij),
 // dQ = scale dS K,  dK = scale dSᵀ Q.  P is formed anew from Q and K; y and lse, which spare the
 // fused kernel that sum and the softmax, are not needed here.
-void Backend::attention_grad(const AttentionGrads& grads, const void* /*y*/, const void* dy,
-                             ConstSpan /*lse*/, const AttentionArgs& args) {
+void Backend::attention_grad(const AttentionGrads& grads, const void* /*y*/, const void* dy, ConstSpan /*lse*/,
+                             const AttentionArgs& args) {
   const HeadMatrices m{*this, args};
   const Tensor S = m.make_scores(), P = m.make_scores(), dP = m.make_scores();
   m.product(m.scores(S), m.queries(args.q), m.keys(args.k).t(), args.scale, 0);

@@ -15,25 +15,18 @@ enum class DType { f32, f64, bf16, i32 };
 
 constexpr size_t size_of(DType t) {
   switch (t) {
-    case DType::f64:
-      return 8;
-    case DType::bf16:
-      return 2;
-    default:
-      return 4;
+    case DType::f64: return 8;
+    case DType::bf16: return 2;
+    default: return 4;
   }
 }
 
 constexpr const char* name(DType t) {
   switch (t) {
-    case DType::f32:
-      return "f32";
-    case DType::f64:
-      return "f64";
-    case DType::bf16:
-      return "bf16";
-    case DType::i32:
-      return "i32";
+    case DType::f32: return "f32";
+    case DType::f64: return "f64";
+    case DType::bf16: return "bf16";
+    case DType::i32: return "i32";
   }
   return "?";
 }
@@ -50,12 +43,9 @@ template <> constexpr DType dtype_of<int32_t>() { return DType::i32; }
 // CPU.
 template <class F> decltype(auto) visit(DType t, F&& f) {
   switch (t) {
-    case DType::f32:
-      return std::forward<F>(f)(float{});
-    case DType::f64:
-      return std::forward<F>(f)(double{});
-    default:
-      fail("cpu: this kernel takes f32 or f64, got ", t);
+    case DType::f32: return std::forward<F>(f)(float{});
+    case DType::f64: return std::forward<F>(f)(double{});
+    default: fail("cpu: this kernel takes f32 or f64, got ", t);
   }
 }
 

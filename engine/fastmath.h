@@ -67,8 +67,8 @@ BOREALIS_HD inline float log(float x) {
   const int32_t k = static_cast<int32_t>(bits - root_half) >> 23;
   const float f = std::bit_cast<float>(bits - (static_cast<uint32_t>(k) << 23)) - 1;
   const float n = static_cast<float>(denormal ? k - 23 : k);
-  const float P = horner(f, 0.333333164f, -0.250008136f, 0.200023040f, -0.166244641f, 0.141811743f,
-                         -0.131300807f, 0.128798485f, -7.85071701e-2f);
+  const float P = horner(f, 0.333333164f, -0.250008136f, 0.200023040f, -0.166244641f, 0.141811743f, -0.131300807f,
+                         0.128798485f, -7.85071701e-2f);
   const float y = n * 0.693145752f + (f + (f * f * (f * P - 0.5f) + n * 1.42860677e-6f));
   constexpr float infinity = std::numeric_limits<float>::infinity();
   const float z = x < infinity ? y : x;
@@ -78,8 +78,7 @@ BOREALIS_HD inline float log(float x) {
 // tanh x = x + x³ P(x²) up to 0.55, 1 − 2/(e²ˣ + 1) above (where nothing cancels); odd.
 BOREALIS_HD inline float tanh(float x) {
   const float a = std::fabs(x), z = x * x;
-  const float P =
-      horner(z, -0.333333164f, 0.133325279f, -5.38446717e-2f, 2.10353099e-2f, -6.21708017e-3f);
+  const float P = horner(z, -0.333333164f, 0.133325279f, -5.38446717e-2f, 2.10353099e-2f, -6.21708017e-3f);
   const float small = a + a * z * P, large = 1 - 2 / (exp(2 * a) + 1);
   return std::copysign(a < 0.55f ? small : large, x);
 }
@@ -88,9 +87,8 @@ BOREALIS_HD inline float tanh(float x) {
 // of G, stands in two parts. From 3.95 on erf is 1.
 BOREALIS_HD inline float erf(float x) {
   const float a = std::fabs(x), t = a > 3.95f ? 3.95f : a;
-  const float H =
-      horner(t, 0.636619806f, 0.102771610f, -1.91192701e-2f, -2.49292119e-4f, 1.79431553e-3f,
-             -7.36778253e-4f, 1.65742662e-4f, -2.09449790e-5f, 1.15382873e-6f);
+  const float H = horner(t, 0.636619806f, 0.102771610f, -1.91192701e-2f, -2.49292119e-4f, 1.79431553e-3f,
+                         -7.36778253e-4f, 1.65742662e-4f, -2.09449790e-5f, 1.15382873e-6f);
   const float g = t * 1.12837923f + (t * -5.86353828e-8f + t * t * H);
   // e⁻ᵍ − 1 = 2ⁿ (1 + q) − 1, summed so that q keeps its digits when g is small and n = 0.
   const ExpParts e = exp_parts(-g);

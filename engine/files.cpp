@@ -64,8 +64,7 @@ int make_own(const std::string& path, std::string& own) {
   static std::atomic<unsigned> count{0};
   for (;;) {
     own = path + '.' + std::to_string(::getpid()) + '-' + std::to_string(count++) + ending;
-    const int file =
-        ::open(own.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    const int file = ::open(own.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (file >= 0 || errno != EEXIST) return file;
   }
 }
@@ -79,8 +78,7 @@ bool bring_to_disk(int file) {
 
 void bring_folder_to_disk(const std::string& path) {
   const fs::path parent = fs::path(path).parent_path();
-  const int folder =
-      ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int folder = ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (folder < 0) return;
   bring_to_disk(folder);  // some systems cannot; the file is there all the same
   ::close(folder);
@@ -99,14 +97,12 @@ bool write_all(int file, const char* data, size_t size) {
   return true;
 }
 
-void write_file_atomically(const std::string& path,
-                           const std::function<void(std::ostream&)>& writer) {
+void write_file_atomically(const std::string& path, const std::function<void(std::ostream&)>& writer) {
   // A rename would replace a device, a pipe or a link by a file.
   std::error_code ignored;
   const fs::file_status there = fs::symlink_status(path, ignored);
   if (fs::is_symlink(there))
-    fail_runtime("file: '", path,
-                 "' cannot be written: it is a symbolic link; give the path it leads to");
+    fail_runtime("file: '", path, "' cannot be written: it is a symbolic link; give the path it leads to");
   if (fs::exists(there) && !fs::is_regular_file(there))
     fail_runtime("file: '", path, "' cannot be written: it exists and is not a regular file");
 
@@ -142,11 +138,9 @@ void remove_unfinished(const std::string& path) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(parent.empty() ? "." : parent, ignored)) {
     const std::string name = entry.path().filename().string();
-    if (name.size() <= shortest || !name.starts_with(beginning) || !name.ends_with(ending))
-      continue;
+    if (name.size() <= shortest || !name.starts_with(beginning) || !name.ends_with(ending)) continue;
     const std::string middle = name.substr(beginning.size(), name.size() - shortest);
-    if (middle.find_first_not_of("0123456789-") == std::string::npos)
-      fs::remove(entry.path(), ignored);
+    if (middle.find_first_not_of("0123456789-") == std::string::npos) fs::remove(entry.path(), ignored);
   }
 }
 

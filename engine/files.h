@@ -11,8 +11,7 @@ namespace borealis {
 // name `path`: a crash, a full disk or an exception leaves what was there before and no litter, and
 // of several writers one wins whole. What is there must be a regular file; a link or a pipe is left
 // alone. Trouble is a std::runtime_error of one sentence that names the file.
-void write_file_atomically(const std::string& path,
-                           const std::function<void(std::ostream&)>& writer);
+void write_file_atomically(const std::string& path, const std::function<void(std::ostream&)>& writer);
 
 // Removes what writers of `path` left beside it when they were killed. Only for a caller who knows
 // that nobody else is writing it.

@@ -27,8 +27,7 @@ Strides contiguous(const Shape& shape) {
 
 void check_together(const char* op, const Tensor& a, const Tensor& b) {
   if (a.made(op).dtype() != b.made(op).dtype())
-    fail(op, ": ", a.dtype(), a.shape(), " and ", b.dtype(), b.shape(),
-         " do not mix; convert one with to()");
+    fail(op, ": ", a.dtype(), a.shape(), " and ", b.dtype(), b.shape(), " do not mix; convert one with to()");
   if (!(a.device() == b.device()))
     fail(op, ": ", a.shape(), " is on ", a.device(), " but ", b.shape(), " is on ", b.device());
 }
@@ -39,13 +38,11 @@ Tensor unary(UnaryOp op, const Tensor& x, double param) {
   return y;
 }
 
-void unary_grad(UnaryOp op, const Tensor& dx, const Tensor& saved, const Tensor& dy, double param,
-                double beta) {
+void unary_grad(UnaryOp op, const Tensor& dx, const Tensor& saved, const Tensor& dy, double param, double beta) {
   for (const Tensor* t : {&saved, &dy}) {
     check_together("unary_grad", dx, *t);
     if (!(t->shape() == dx.shape()))
-      fail("unary_grad: dx is ", dx.shape(), " but what goes in is ", saved.shape(), " and ",
-           dy.shape());
+      fail("unary_grad: dx is ", dx.shape(), " but what goes in is ", saved.shape(), " and ", dy.shape());
     check_apart_or_same("unary_grad", dx, *t);
   }
   backend(dx.device()).unary_grad(op, dx, saved, dy, param, beta);
@@ -97,8 +94,7 @@ Shape without(const Shape& shape, const std::vector<int>& axes, bool keepdim) {
   std::array<int64_t, Shape::max_rank> sizes{};
   size_t rank = 0;
   for (int i = 0; i < shape.rank(); ++i) {
-    const bool gone = axes.empty() || std::any_of(axes.begin(), axes.end(),
-                                                  [&](int a) { return shape.index(a) == i; });
+    const bool gone = axes.empty() || std::any_of(axes.begin(), axes.end(), [&](int a) { return shape.index(a) == i; });
     if (!gone || keepdim) sizes[rank++] = gone ? 1 : shape[i];
   }
   return Shape(std::span<const int64_t>(sizes.data(), rank));
@@ -159,9 +155,7 @@ Tensor permute(const Tensor& x, const std::vector<int>& order) {
   std::sort(sorted.begin(), sorted.end());
   bool once = static_cast<int>(order.size()) == rank;
   for (int i = 0; once && i < rank; ++i) once = sorted[at(i)] == i;
-  if (!once)
-    fail("permute: the order of ", order.size(), " axes must name each axis of ", x.shape(),
-         " once");
+  if (!once) fail("permute: the order of ", order.size(), " axes must name each axis of ", x.shape(), " once");
 
   const Strides own = contiguous(x.shape());
   StridedCopy walk;
@@ -180,17 +174,15 @@ Tensor permute(const Tensor& x, const std::vector<int>& order) {
 namespace {
 
 // Both directions: the part of `whole` along `axis` from `first` on, as large as `part`.
-void copy_slice(const char* op, const Tensor& whole, const Tensor& part, int axis, int64_t first,
-                double beta, bool into_whole) {
+void copy_slice(const char* op, const Tensor& whole, const Tensor& part, int axis, int64_t first, double beta,
+                bool into_whole) {
   check_together(op, whole, part);
   const int a = whole.shape().index(axis);
   const bool alike = part.shape().rank() == whole.shape().rank();
   Shape expected = whole.shape();
   if (alike) expected.set(a, part.shape()[a]);
-  if (!alike || !(part.shape() == expected) ||
-      !Range{first, part.shape()[a]}.inside(whole.shape()[a]))
-    fail(op, ": ", part.shape(), " from ", first, " on along axis ", axis, " is no part of ",
-         whole.shape());
+  if (!alike || !(part.shape() == expected) || !Range{first, part.shape()[a]}.inside(whole.shape()[a]))
+    fail(op, ": ", part.shape(), " from ", first, " on along axis ", axis, " is no part of ", whole.shape());
   if (part.numel() == 0) return;
 
   const Strides steps = contiguous(whole.shape()), own = contiguous(part.shape());

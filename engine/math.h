@@ -15,8 +15,7 @@ void check_together(const char* op, const Tensor& a, const Tensor& b);
 
 // y = op(x);  dx ← op'·dy + beta·dx (`saved` is x or y, as pointwise.h says of op).
 Tensor unary(UnaryOp op, const Tensor& x, double param = 0);
-void unary_grad(UnaryOp op, const Tensor& dx, const Tensor& saved, const Tensor& dy, double param,
-                double beta);
+void unary_grad(UnaryOp op, const Tensor& dx, const Tensor& saved, const Tensor& dy, double param, double beta);
 
 // The shape that NumPy broadcasting gives a and b; fails naming both where there is none.
 Shape broadcast_shape(const char* op, const Shape& a, const Shape& b);

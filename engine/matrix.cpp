@@ -27,8 +27,7 @@ void check_same(const char* op, const Matrix& Y, const Matrix& X) {
   if (Y.rows() != X.rows() || Y.cols() != X.cols() || Y.batch().count != X.batch().count)
     fail(op, ": the sizes differ: ", Described{Y}, " and ", Described{X});
   if (Y.dtype() != X.dtype() || !(Y.device() == X.device()))
-    fail(op, ": ", Y.dtype(), " on ", Y.device(), " and ", X.dtype(), " on ", X.device(),
-         " do not mix");
+    fail(op, ": ", Y.dtype(), " on ", Y.device(), " and ", X.dtype(), " on ", X.device(), " do not mix");
   check_no_repeats(op, Y.view());
   check_apart_or_same(op, Y.view(), X.view());
 }
@@ -36,8 +35,8 @@ void check_same(const char* op, const Matrix& Y, const Matrix& X) {
 // Factors d of X that scale it into Y.
 void check_factors(const char* op, const Tensor& d, const Matrix& X, const Matrix& Y) {
   if (d.made(op).dtype() != X.dtype() || !(d.device() == X.device()))
-    fail(op, ": the factors are ", d.dtype(), " on ", d.device(), ", but ", Described{X}, " is ",
-         X.dtype(), " on ", X.device());
+    fail(op, ": the factors are ", d.dtype(), " on ", d.device(), ", but ", Described{X}, " is ", X.dtype(), " on ",
+         X.device());
   check_apart(op, Y.view(), d);
 }
 
@@ -58,20 +57,17 @@ Matrix::Matrix(const Tensor& t) : base_(t.made("matrix")) {
   if (s.rank() == 4) batch_.count[0] = s[0], batch_.stride[0] = size * s[1];
 }
 
-Matrix Matrix::strided(const Tensor& t, int64_t first, int64_t rows, int64_t cols, int64_t ld,
-                       const Batch& batch) {
+Matrix Matrix::strided(const Tensor& t, int64_t first, int64_t rows, int64_t cols, int64_t ld, const Batch& batch) {
   const Shape sizes{batch.count[0], batch.count[1], rows, cols};  // refuses what is absurd
   const bool empty = sizes.numel() == 0;
   int64_t end = cols;  // of the last number, counted from the first
   const auto reach = [&end, &t](int64_t count, int64_t stride) {
     int64_t way = 0;
-    return stride >= 0 && stride <= Shape::max_numel &&
-           !__builtin_mul_overflow(count - 1, stride, &way) && way <= t.numel() &&
-           (end += way) <= t.numel();
+    return stride >= 0 && stride <= Shape::max_numel && !__builtin_mul_overflow(count - 1, stride, &way) &&
+           way <= t.numel() && (end += way) <= t.numel();
   };
-  const bool fits =
-      empty || (cols <= ld && reach(rows, ld) && reach(batch.count[0], batch.stride[0]) &&
-                reach(batch.count[1], batch.stride[1]));
+  const bool fits = empty || (cols <= ld && reach(rows, ld) && reach(batch.count[0], batch.stride[0]) &&
+                              reach(batch.count[1], batch.stride[1]));
   if (!fits || !Range{first, empty ? 0 : end}.inside(t.made("matrix").numel()))
     fail("matrix: ", rows, " x ", cols, " with rows ", ld, " apart does not fit into ", t.shape());
   if (empty) return t.flat_view(first, sizes);
@@ -96,8 +92,7 @@ const Matrix& Matrix::made(const char* op) const {
 
 Matrix Matrix::at(int64_t i) const {
   if (i < 0 || i >= batch_.total()) fail("matrix: number ", i, " of a batch of ", batch_.total());
-  const int64_t first =
-      i / batch_.count[1] * batch_.stride[0] + i % batch_.count[1] * batch_.stride[1];
+  const int64_t first = i / batch_.count[1] * batch_.stride[0] + i % batch_.count[1] * batch_.stride[1];
   Matrix m = *this;
   m.batch_ = {};
   m.base_ = base_.flat_view(first, {base_.numel() - first});
@@ -106,8 +101,7 @@ Matrix Matrix::at(int64_t i) const {
 
 Tensor Matrix::tensor() const {
   const int64_t size = stored_rows_ * stored_cols_;
-  const bool packed = !trans_ && ld_ == stored_cols_ &&
-                      (batch_.count[1] == 1 || batch_.stride[1] == size) &&
+  const bool packed = !trans_ && ld_ == stored_cols_ && (batch_.count[1] == 1 || batch_.stride[1] == size) &&
                       (batch_.count[0] == 1 || batch_.stride[0] == size * batch_.count[1]);
   if (!packed) fail("matrix: ", Described{*this}, " is not contiguous, so it is no Tensor");
   if (batch_.total() == 1) return base_.flat_view(0, {rows(), cols()});
@@ -127,18 +121,16 @@ MatrixView Matrix::view() const {
 
 namespace {
 
-void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta,
-          bool symmetric) {
+void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta, bool symmetric) {
   C.made("gemm"), A.made("gemm"), B.made("gemm");
   if (C.transposed()) return gemm(C.t(), B.t(), A.t(), alpha, beta, symmetric);  // Cᵀ = Bᵀ Aᵀ
   if (A.cols() != B.rows() || C.rows() != A.rows() || C.cols() != B.cols())
     fail("gemm: the sizes do not fit: ", Described{C}, " = ", Described{A}, " * ", Described{B});
   check_batches("gemm", C, A);
   check_batches("gemm", C, B);
-  if (A.dtype() != B.dtype() || A.dtype() != C.dtype() || !(A.device() == B.device()) ||
-      !(A.device() == C.device()))
-    fail("gemm: ", Described{C}, " ", C.dtype(), " = ", Described{A}, " ", A.dtype(), " * ",
-         Described{B}, " ", B.dtype(), ": types or devices do not mix");
+  if (A.dtype() != B.dtype() || A.dtype() != C.dtype() || !(A.device() == B.device()) || !(A.device() == C.device()))
+    fail("gemm: ", Described{C}, " ", C.dtype(), " = ", Described{A}, " ", A.dtype(), " * ", Described{B}, " ",
+         B.dtype(), ": types or devices do not mix");
   const Layout output = C.view();
   check_no_repeats("gemm", output);
   check_apart("gemm", output, A.view());
@@ -199,8 +191,7 @@ void scale_rows(const Matrix& Y, const Tensor& d, const Matrix& X) {
   check_same("scale_rows", Y, X);
   check_factors("scale_rows", d, X, Y);
   if (d.numel() != X.batch().total() * X.rows())
-    fail("scale_rows: d is ", d.shape(), ", but ", Described{X},
-         " has as many rows as its sizes say");
+    fail("scale_rows: d is ", d.shape(), ", but ", Described{X}, " has as many rows as its sizes say");
   backend(X.device()).scale_rows(Y.view(), X.view(), d);
 }
 
@@ -213,8 +204,7 @@ Matrix scale_rows(const Tensor& d, const Matrix& X) {
 void scale_each(const Matrix& Y, const Matrix& X, const Tensor& factor) {
   check_same("scale_each", Y, X);
   check_factors("scale_each", factor, X, Y);
-  if (factor.numel() != X.batch().total())
-    fail("scale_each: ", factor.shape(), " factors for ", Described{X});
+  if (factor.numel() != X.batch().total()) fail("scale_each: ", factor.shape(), " factors for ", Described{X});
   backend(Y.device()).scale_each(Y.view(), X.view(), factor);
 }
 

@@ -61,8 +61,7 @@ class Matrix {
 void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1, double beta = 0);
 
 // The same where the result is known to be symmetric: half the work where a backend can.
-void gemm_symmetric(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1,
-                    double beta = 0);
+void gemm_symmetric(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1, double beta = 0);
 
 // A B in fresh memory.
 Matrix operator*(const Matrix& A, const Matrix& B);

@@ -13,9 +13,7 @@ namespace borealis {
 // Specialised beside each enum: `what` it is called in messages, and the words in its order.
 template <class Enum> struct Names;
 
-template <class Enum> const char* name(Enum e) {
-  return Names<Enum>::words[static_cast<size_t>(e)];
-}
+template <class Enum> const char* name(Enum e) { return Names<Enum>::words[static_cast<size_t>(e)]; }
 
 // The inverse of name(); fails naming all words.
 template <class Enum> Enum parse(std::string_view text) {

@@ -21,8 +21,7 @@ Layout::Layout(const MatrixView& m)
                            {m.batch.stride[0], m.batch.count[0]},
                            {m.batch.stride[1], m.batch.count[1]}}};
   if (std::any_of(dims.begin(), dims.end(), [](const Dim& d) { return d.count == 0; })) return;
-  std::sort(dims.begin(), dims.end(),
-            [](const Dim& a, const Dim& b) { return a.stride < b.stride; });
+  std::sort(dims.begin(), dims.end(), [](const Dim& a, const Dim& b) { return a.stride < b.stride; });
   width_ = extent_ = 1;
   for (const Dim& dim : dims) {
     if (dim.count == 1) continue;
@@ -37,8 +36,7 @@ Layout::Layout(const MatrixView& m)
 
 bool Layout::apart_from(const Layout& other) const {
   if (width_ == 0 || other.width_ == 0) return true;
-  if (data_ + extent_ * item_ <= other.data_ || other.data_ + other.extent_ * other.item_ <= data_)
-    return true;
+  if (data_ + extent_ * item_ <= other.data_ || other.data_ + other.extent_ * other.item_ <= data_) return true;
   const int64_t grid = std::gcd(grid_, other.grid_), bytes = other.data_ - data_;
   if (grid == 0 || item_ != other.item_ || bytes % item_ != 0) return false;
   const int64_t column = (bytes / item_ % grid + grid) % grid;  // of other's runs, from ours on
@@ -74,8 +72,7 @@ void check_apart_or_same(const char* op, const MatrixView& output, const MatrixV
 }
 
 void check_no_repeats(const char* op, const Layout& output) {
-  if (output.repeats())
-    fail(op, ": matrices of the output lie on each other; give each memory of its own");
+  if (output.repeats()) fail(op, ": matrices of the output lie on each other; give each memory of its own");
 }
 
 }  // namespace borealis

@@ -14,8 +14,7 @@ struct PhiloxBits {
 };
 
 // Ten rounds. counter = (c0, c1, c2, c3), key = (k0, k1).
-BOREALIS_HD inline PhiloxBits philox(uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1,
-                                     uint32_t c2, uint32_t c3) {
+BOREALIS_HD inline PhiloxBits philox(uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3) {
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53u} * c0;
     const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2;
@@ -40,8 +39,7 @@ struct RandomStream {
 
   // Words 4 block … 4 block + 3.
   BOREALIS_HD PhiloxBits block(uint32_t index) const {
-    return philox(static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), index, stream,
-                  step, 0);
+    return philox(static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32), index, stream, step, 0);
   }
   BOREALIS_HD uint32_t word(int64_t element) const {
     return block(static_cast<uint32_t>(element / 4)).word[element % 4];
@@ -49,8 +47,6 @@ struct RandomStream {
 };
 
 // Uniform in [0, 1): the upper 24 bits, exact in f32.
-BOREALIS_HD inline float uniform(uint32_t word) {
-  return static_cast<float>(word >> 8) * (1.0f / 16777216.0f);
-}
+BOREALIS_HD inline float uniform(uint32_t word) { return static_cast<float>(word >> 8) * (1.0f / 16777216.0f); }
 
 }  // namespace borealis

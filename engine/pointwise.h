@@ -143,8 +143,8 @@ enum class UnaryOp {
   gelu_tanh,
   soft_cap
 };
-using UnaryOps = std::tuple<Neg, Square, Sqrt, Exp, Log, Tanh, Sigmoid, Relu, ReluSquared, Silu,
-                            GeluErf, GeluTanh, SoftCap>;
+using UnaryOps =
+    std::tuple<Neg, Square, Sqrt, Exp, Log, Tanh, Sigmoid, Relu, ReluSquared, Silu, GeluErf, GeluTanh, SoftCap>;
 static_assert(std::tuple_size_v<UnaryOps> == static_cast<size_t>(UnaryOp::soft_cap) + 1);
 
 // Op's enumerator: its place in the list.

@@ -31,8 +31,7 @@ Tensor Rng::normal(const Shape& shape, double std, DType dtype) {
 Tensor Rng::uniform(const Shape& shape, double low, double high, DType dtype) {
   const Tensor t(shape, DType::f64);
   const RandomStream stream = next_stream();
-  for (int64_t i = 0; i < t.numel(); ++i)
-    t.data<double>()[i] = low + (high - low) * (stream.word(i) / 4294967296.0);
+  for (int64_t i = 0; i < t.numel(); ++i) t.data<double>()[i] = low + (high - low) * (stream.word(i) / 4294967296.0);
   return t.to(dtype);
 }
 

@@ -31,9 +31,8 @@ struct FileType {
   uint64_t bytes;
   DType dtype;
 };
-constexpr FileType file_types[] = {{"F64", 8, DType::f64},  {"F32", 4, DType::f32},
-                                   {"BF16", 2, DType::f32}, {"F16", 2, DType::f32},
-                                   {"I64", 8, DType::i32},  {"I32", 4, DType::i32}};
+constexpr FileType file_types[] = {{"F64", 8, DType::f64}, {"F32", 4, DType::f32}, {"BF16", 2, DType::f32},
+                                   {"F16", 2, DType::f32}, {"I64", 8, DType::i32}, {"I32", 4, DType::i32}};
 
 float from_bf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 
@@ -41,9 +40,8 @@ float from_bf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 1
 // product, which also gets denormals right; infinity and NaN keep an exponent of all ones.
 float from_f16(uint16_t bits) {
   const uint32_t sign = uint32_t{bits & 0x8000u} << 16, rest = uint32_t{bits & 0x7FFFu} << 13;
-  const uint32_t magnitude = rest >= 0x0F800000u
-                                 ? rest | 0x7F800000u
-                                 : std::bit_cast<uint32_t>(std::bit_cast<float>(rest) * 0x1p112f);
+  const uint32_t magnitude =
+      rest >= 0x0F800000u ? rest | 0x7F800000u : std::bit_cast<uint32_t>(std::bit_cast<float>(rest) * 0x1p112f);
   return std::bit_cast<float>(sign | magnitude);
 }
 
@@ -158,16 +156,14 @@ class Reader {
   }
 
   Entry entry(const std::string& name, const json& value) const {
-    const auto bad = [&](const auto&... what) {
-      fault("has a tensor '", printable(name), "' ", what...);
-    };
+    const auto bad = [&](const auto&... what) { fault("has a tensor '", printable(name), "' ", what...); };
     const auto is_count = [](const json& n) {
       return n.is_number_unsigned() && n.get<uint64_t>() <= std::numeric_limits<int64_t>::max();
     };
     const auto counts = [&](const char* field) {  // null: no list of counts
       const auto found = value.find(field);
-      const bool good = found != value.end() && found->is_array() &&
-                        std::all_of(found->begin(), found->end(), is_count);
+      const bool good =
+          found != value.end() && found->is_array() && std::all_of(found->begin(), found->end(), is_count);
       return good ? &*found : nullptr;
     };
     const auto dtype = value.find("dtype");
@@ -180,8 +176,7 @@ class Reader {
     const FileType* type = std::find_if(std::begin(file_types), std::end(file_types),
                                         [&](const FileType& t) { return t.name == dtype_name; });
     if (type == std::end(file_types))
-      bad("of dtype ", printable(dtype_name),
-          "; this reader knows F64, F32, BF16, F16, I64 and I32");
+      bad("of dtype ", printable(dtype_name), "; this reader knows F64, F32, BF16, F16, I64 and I32");
 
     Entry e{name, type, {}, offsets->at(0).get<uint64_t>(), offsets->at(1).get<uint64_t>()};
     const auto sizes = shape->get<std::vector<int64_t>>();
@@ -200,9 +195,8 @@ class Reader {
 
   // The tensors must lie one after the other, without overlap or gap, up to the end of the file.
   void check_places(std::vector<Entry>& entries) const {
-    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-      return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-    });
+    std::sort(entries.begin(), entries.end(),
+              [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
     uint64_t end = 0;
     for (const Entry& e : entries) {
       if (e.begin != end)
@@ -210,8 +204,7 @@ class Reader {
               e.begin < end ? "overlaps another" : "leaves a gap before it");
       end = e.end;
     }
-    if (end != data_bytes_)
-      fault("has ", data_bytes_ - end, " bytes at its end that no tensor owns");
+    if (end != data_bytes_) fault("has ", data_bytes_ - end, " bytes at its end that no tensor owns");
   }
 
   Tensor load(const Entry& e) {
@@ -226,8 +219,7 @@ class Reader {
     else if (type == "I64")
       convert<int64_t>(t.data<int32_t>(), e, [&](int64_t n) {
         if (n != static_cast<int32_t>(n))
-          fault("has a tensor '", printable(e.name), "' with the number ", n,
-                ", which does not fit into i32");
+          fault("has a tensor '", printable(e.name), "' with the number ", n, ", which does not fit into i32");
         return static_cast<int32_t>(n);
       });
     else
@@ -244,14 +236,10 @@ class Reader {
 
 const char* file_name(DType t) {
   switch (t) {
-    case DType::f64:
-      return "F64";
-    case DType::f32:
-      return "F32";
-    case DType::bf16:
-      return "BF16";
-    case DType::i32:
-      return "I32";
+    case DType::f64: return "F64";
+    case DType::f32: return "F32";
+    case DType::bf16: return "BF16";
+    case DType::i32: return "I32";
   }
   return "?";
 }
@@ -266,8 +254,7 @@ std::string printable(const std::string& text) {
     const bool inside = (byte & 0xC0) == 0x80;  // of a character of several bytes
     if (out.size() >= longest && !inside) return out + "…";
     // U+0080 … U+009F, C2 80 … C2 9F in UTF-8, are control characters too.
-    const bool control =
-        byte < 0x20 || byte == 0x7F || (inside && byte < 0xA0 && i > 0 && text[i - 1] == '\xC2');
+    const bool control = byte < 0x20 || byte == 0x7F || (inside && byte < 0xA0 && i > 0 && text[i - 1] == '\xC2');
     if (!control) {
       out.push_back(text[i]);
       continue;
@@ -280,17 +267,14 @@ std::string printable(const std::string& text) {
   return out;
 }
 
-TensorFile read_safetensors(const std::string& path) try {
-  return Reader(path).read();
-} catch (const std::bad_alloc&) {
+TensorFile read_safetensors(const std::string& path) try { return Reader(path).read(); } catch (const std::bad_alloc&) {
   fail_runtime("safetensors: '", path, "' does not fit into the memory there is");
 }
 
 void write_safetensors(const std::string& path, const TensorFile& file) {
   std::vector<std::pair<std::string, Tensor>> order(file.tensors.begin(), file.tensors.end());
-  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
-    return size_of(a.second.dtype()) > size_of(b.second.dtype());
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return size_of(a.second.dtype()) > size_of(b.second.dtype()); });
 
   json header = json::object();
   if (!file.metadata.empty()) header["__metadata__"] = file.metadata;
@@ -307,8 +291,7 @@ void write_safetensors(const std::string& path, const TensorFile& file) {
   try {
     text = header.dump();
   } catch (const json::exception&) {
-    fail_runtime("safetensors: '", path,
-                 "' cannot be written: a name or a metadata text is no UTF-8");
+    fail_runtime("safetensors: '", path, "' cannot be written: a name or a metadata text is no UTF-8");
   }
   text.resize((text.size() + 7) / 8 * 8, ' ');
 

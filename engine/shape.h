@@ -16,9 +16,7 @@ namespace borealis {
 struct Range {
   int64_t first, count;
 
-  bool inside(int64_t size) const {
-    return first >= 0 && count >= 0 && first <= size && count <= size - first;
-  }
+  bool inside(int64_t size) const { return first >= 0 && count >= 0 && first <= size && count <= size - first; }
   friend std::ostream& operator<<(std::ostream& out, const Range& r) {
     int64_t end = 0;
     out << r.first << " … ";
@@ -64,9 +62,7 @@ class Shape {
 
   std::span<const int64_t> sizes() const { return {sizes_.data(), static_cast<size_t>(rank_)}; }
 
-  friend bool operator==(const Shape& a, const Shape& b) {
-    return a.rank_ == b.rank_ && a.sizes_ == b.sizes_;
-  }
+  friend bool operator==(const Shape& a, const Shape& b) { return a.rank_ == b.rank_ && a.sizes_ == b.sizes_; }
 
   friend std::ostream& operator<<(std::ostream& out, const Shape& s) {
     out << '[';
@@ -76,8 +72,7 @@ class Shape {
 
  private:
   void assign(std::span<const int64_t> sizes) {
-    if (sizes.size() > max_rank)
-      fail("shape: ", sizes.size(), " axes, but at most 6 are supported");
+    if (sizes.size() > max_rank) fail("shape: ", sizes.size(), " axes, but at most 6 are supported");
     rank_ = static_cast<int>(sizes.size());
     std::copy(sizes.begin(), sizes.end(), sizes_.begin());
     int64_t n = 1;

@@ -40,9 +40,8 @@ void* Pool::take(size_t bytes) {
       if (!cap_ || live_ + size <= cap_) data = backend_.allocate(size);
     }
     if (!data)
-      fail_runtime("memory: ", backend_.device(), " cannot give ", size, " bytes: ", live_,
-                   " are in use", cap_ ? " under a cap of " : "", cap_ ? std::to_string(cap_) : "",
-                   "; use a smaller batch or model");
+      fail_runtime("memory: ", backend_.device(), " cannot give ", size, " bytes: ", live_, " are in use",
+                   cap_ ? " under a cap of " : "", cap_ ? std::to_string(cap_) : "", "; use a smaller batch or model");
     ++system_allocations_;
   }
   live_ += size;
@@ -79,9 +78,7 @@ void Pool::release_cache() {
 Pool& pool(Device device) { return backend(device).pool(); }
 
 Storage::Storage(size_t bytes, Device device)
-    : data_(static_cast<std::byte*>(borealis::pool(device).take(bytes))),
-      bytes_(bytes),
-      device_(device) {}
+    : data_(static_cast<std::byte*>(borealis::pool(device).take(bytes))), bytes_(bytes), device_(device) {}
 
 Storage::~Storage() { borealis::pool(device_).give_back(data_, bytes_); }
 

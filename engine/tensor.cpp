@@ -11,8 +11,7 @@
 namespace borealis {
 
 Tensor::Tensor(const Shape& shape, DType dtype, Device device)
-    : storage_(
-          std::make_shared<Storage>(static_cast<size_t>(shape.numel()) * size_of(dtype), device)),
+    : storage_(std::make_shared<Storage>(static_cast<size_t>(shape.numel()) * size_of(dtype), device)),
       numel_(shape.numel()),
       shape_(shape),
       dtype_(dtype) {}
@@ -23,9 +22,7 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   return t;
 }
 
-Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
-  return full(shape, 0, dtype, device);
-}
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) { return full(shape, 0, dtype, device); }
 
 void Tensor::fail_unmade(const char* op) { fail(op, ": this tensor was never made"); }
 
@@ -128,13 +125,10 @@ std::ostream& operator<<(std::ostream& out, const Tensor& t) {
   if (x.size() < 2) return out;
 
   std::vector<double> finite;
-  std::copy_if(x.begin(), x.end(), std::back_inserter(finite),
-               [](double v) { return std::isfinite(v); });
-  if (const auto [min, max] = std::minmax_element(finite.begin(), finite.end());
-      min != finite.end())
+  std::copy_if(x.begin(), x.end(), std::back_inserter(finite), [](double v) { return std::isfinite(v); });
+  if (const auto [min, max] = std::minmax_element(finite.begin(), finite.end()); min != finite.end())
     out << ", min " << *min << ", mean "
-        << std::accumulate(finite.begin(), finite.end(), 0.0) / static_cast<double>(finite.size())
-        << ", max " << *max;
+        << std::accumulate(finite.begin(), finite.end(), 0.0) / static_cast<double>(finite.size()) << ", max " << *max;
   if (finite.size() < x.size()) out << ", " << x.size() - finite.size() << " not finite";
   return out;
 }

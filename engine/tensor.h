@@ -22,8 +22,7 @@ class Tensor {
   explicit Tensor(const Shape& shape, DType dtype = DType::f32, Device device = {});
 
   static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = {});
-  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32,
-                     Device device = {});
+  static Tensor full(const Shape& shape, double value, DType dtype = DType::f32, Device device = {});
 
   // On the CPU, with the values' own type (float, double or int32_t).
   template <class T> static Tensor of(const Shape& shape, const std::vector<T>& values) {

@@ -53,15 +53,14 @@ GptConfig config_from(const json& given) {
   const json like = to_json({});
   const auto find = [&](const std::string& key) {
     const auto found = given.find(key);
-    if (found != given.end() && (like[key].is_number_integer() ? !found->is_number_integer()
-                                                               : found->type() != like[key].type()))
+    if (found != given.end() &&
+        (like[key].is_number_integer() ? !found->is_number_integer() : found->type() != like[key].type()))
       fail("option ", key, " is of another type");
     return found;
   };
   const auto style = find("style");
   if (style == given.end()) fail("the options lack style");
-  GptConfig c = parse<Style>(style->get<std::string>()) == Style::modern ? GptConfig::modern()
-                                                                         : GptConfig::gpt2();
+  GptConfig c = parse<Style>(style->get<std::string>()) == Style::modern ? GptConfig::modern() : GptConfig::gpt2();
   for_each_field(c, [&](const char* key, auto& field) {
     const auto found = find(key);
     if (found == given.end()) return;
@@ -77,8 +76,7 @@ GptConfig config_from(const json& given) {
 json parse_flat(const std::string& text) {
   std::set<std::string> keys;
   const auto keep = [&](int depth, json::parse_event_t event, json& value) {
-    if (depth > 0 &&
-        (event == json::parse_event_t::object_start || event == json::parse_event_t::array_start))
+    if (depth > 0 && (event == json::parse_event_t::object_start || event == json::parse_event_t::array_start))
       fail("a list or object inside another");
     if (event == json::parse_event_t::key && !keys.insert(value.get<std::string>()).second)
       fail("'", value.get<std::string>(), "' comes twice");
@@ -118,11 +116,9 @@ void check_size(const GptConfig& model, const std::map<std::string, Tensor>& ten
   for (const auto& [name, t] : tensors)
     if (is_weight(name)) numbers += t.numel(), ++weights;
   const int64_t needed = parameter_count(model);
-  if (needed > numbers)
-    fail("a model of ", needed, " parameters, but weights of ", numbers, " numbers");
+  if (needed > numbers) fail("a model of ", needed, " parameters, but weights of ", numbers, " numbers");
   // A block has six weights at least.
-  if (weights < 6 * model.n_layer)
-    fail("a model of ", model.n_layer, " layers, but weights of ", weights, " tensors");
+  if (weights < 6 * model.n_layer) fail("a model of ", model.n_layer, " layers, but weights of ", weights, " tensors");
 }
 
 }  // namespace
@@ -130,8 +126,8 @@ void check_size(const GptConfig& model, const std::map<std::string, Tensor>& ten
 std::string to_json_text(const Vocabulary& vocabulary) {
   json list = json::array();
   const std::vector<std::string>& pieces = vocabulary.pieces();
-  const bool bytes = std::all_of(pieces.begin(), pieces.end(),
-                                 [](const std::string& piece) { return piece.size() == 1; });
+  const bool bytes =
+      std::all_of(pieces.begin(), pieces.end(), [](const std::string& piece) { return piece.size() == 1; });
   for (const std::string& piece : pieces)
     if (bytes)  // which may be no text in JSON's eyes
       list.push_back(static_cast<unsigned char>(piece[0]));
@@ -155,8 +151,7 @@ ModelDescription describe(const TensorFile& file, const std::string& source) {
     d.config.check();
     d.vocabulary = vocabulary_from(parse_flat(text("vocabulary")));
     if (d.vocabulary.size() != d.config.vocab)
-      fail(d.vocabulary.size(), " different ", d.vocabulary.unit(), " for a model of ",
-           d.config.vocab);
+      fail(d.vocabulary.size(), " different ", d.vocabulary.unit(), " for a model of ", d.config.vocab);
     check_size(d.config, file.tensors);
   } catch (const std::exception& e) {
     fail_runtime(source, ": its description is damaged (", printable(e.what()), ")");
@@ -166,8 +161,8 @@ ModelDescription describe(const TensorFile& file, const std::string& source) {
 
 void save(const std::string& path, const Gpt& model, const Vocabulary& vocabulary) {
   if (vocabulary.size() != model.config.vocab)
-    fail("save: a vocabulary of ", vocabulary.size(), " ", vocabulary.unit(),
-         " is not that of a model of ", model.config.vocab);
+    fail("save: a vocabulary of ", vocabulary.size(), " ", vocabulary.unit(), " is not that of a model of ",
+         model.config.vocab);
   write_safetensors(path, {{{"format", checkpoint_format},
                             {"options", to_json(model.config).dump()},
                             {"vocabulary", to_json_text(vocabulary)}},

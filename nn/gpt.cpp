@@ -13,8 +13,7 @@ std::string layer_name(const GptConfig& c, int64_t layer, const char* gpt2, cons
 }
 
 // The names of matrices stacked in one weight. GPT-2's files keep the stack whole.
-std::vector<std::string> part_names(const GptConfig& c, int64_t layer,
-                                    std::initializer_list<const char*> parts) {
+std::vector<std::string> part_names(const GptConfig& c, int64_t layer, std::initializer_list<const char*> parts) {
   std::vector<std::string> names;
   if (c.style == Style::modern)
     for (const char* part : parts) names.push_back(layer_name(c, layer, "", part));
@@ -32,8 +31,7 @@ double residual_std(const GptConfig& c) {
 
 Norm make_norm(const GptConfig& c, const std::string& name, const Init& init) {
   const bool gpt2 = c.style == Style::gpt2, bias = c.bias && c.norm == NormKind::layer;
-  return Norm(c.norm, name + (gpt2 ? ".weight" : ".gains"), bias ? name + ".bias" : "", c.n_embd,
-              c.norm_eps, init);
+  return Norm(c.norm, name + (gpt2 ? ".weight" : ".gains"), bias ? name + ".bias" : "", c.n_embd, c.norm_eps, init);
 }
 
 Var drop(const Var& x, double p, Rng* rng) { return rng && p > 0 ? dropout(x, p, *rng) : x; }
@@ -88,8 +86,7 @@ Linear make_fc(const GptConfig& c, int64_t layer, const Init& init) {
     o.blocks = 2;
     o.block_names = part_names(c, layer, {"mlp.gate", "mlp.up"});
   }
-  return Linear(layer_name(c, layer, "mlp.c_fc", "mlp.fc"), c.n_embd, o.blocks * c.mlp_hidden(),
-                init, o);
+  return Linear(layer_name(c, layer, "mlp.c_fc", "mlp.fc"), c.n_embd, o.blocks * c.mlp_hidden(), init, o);
 }
 
 }  // namespace
@@ -102,14 +99,10 @@ Mlp::Mlp(const GptConfig& c, int64_t layer, const Init& init)
 
 Var Mlp::project(const Var& h) const {
   switch (kind) {
-    case MlpKind::gelu_erf:
-      return proj(gelu(h, Gelu::erf));
-    case MlpKind::gelu_tanh:
-      return proj(gelu(h, Gelu::tanh));
-    case MlpKind::relu_squared:
-      return proj(relu_squared(h));
-    case MlpKind::swiglu:
-      break;
+    case MlpKind::gelu_erf: return proj(gelu(h, Gelu::erf));
+    case MlpKind::gelu_tanh: return proj(gelu(h, Gelu::tanh));
+    case MlpKind::relu_squared: return proj(relu_squared(h));
+    case MlpKind::swiglu: break;
   }
   const int64_t H = h.shape()[-1] / 2;
   return proj(swiglu(slice(h, -1, 0, H), slice(h, -1, H, H)));
@@ -158,10 +151,9 @@ const GptConfig& checked(const GptConfig& c) {
 
 Gpt::Gpt(const GptConfig& c, Rng& rng, DType dtype, Device device)
     : config(checked(c)),
-      tokens(c.style == Style::gpt2 ? "transformer.wte" : "embed", c.vocab, c.n_embd,
-             Init{rng, dtype, device}, c.style == Style::gpt2 ? 0.02 : 1),
-      norm_out(make_norm(c, c.style == Style::gpt2 ? "transformer.ln_f" : "norm2",
-                         Init{rng, dtype, device})) {
+      tokens(c.style == Style::gpt2 ? "transformer.wte" : "embed", c.vocab, c.n_embd, Init{rng, dtype, device},
+             c.style == Style::gpt2 ? 0.02 : 1),
+      norm_out(make_norm(c, c.style == Style::gpt2 ? "transformer.ln_f" : "norm2", Init{rng, dtype, device})) {
   const Init init{rng, dtype, device};
   const bool gpt2 = c.style == Style::gpt2;
   if (c.position == Position::learned)
@@ -171,15 +163,13 @@ Gpt::Gpt(const GptConfig& c, Rng& rng, DType dtype, Device device)
   if (c.norm_after_embedding) norm_in = make_norm(c, gpt2 ? "transformer.ln_e" : "norm1", init);
   for (int64_t i = 0; i < c.n_layer; ++i) blocks.emplace_back(c, i, init);
   if (!c.tied)
-    head.emplace(
-        gpt2 ? "lm_head" : "proj", c.n_embd, c.vocab, init,
-        Linear::Options{.bias = c.bias && !gpt2, .std = gpt2 ? 0.02 : 0, .role = Role::head});
+    head.emplace(gpt2 ? "lm_head" : "proj", c.n_embd, c.vocab, init,
+                 Linear::Options{.bias = c.bias && !gpt2, .std = gpt2 ? 0.02 : 0, .role = Role::head});
 }
 
 Var Gpt::embed(const Tensor& ids, Rng* rng) const {
   if (ids.shape().rank() != 2 || ids.size(1) < 1 || ids.size(1) > config.block_size)
-    fail("gpt: ids must be [B, T] with 1 ≤ T ≤ block_size = ", config.block_size, ", got ",
-         ids.shape());
+    fail("gpt: ids must be [B, T] with 1 ≤ T ≤ block_size = ", config.block_size, ", got ", ids.shape());
   Var x = tokens(ids);  // [B, T, C]
   if (positions) x = x + slice(positions->weight.var, 0, 0, ids.size(1));
   if (norm_in) x = (*norm_in)(x);
@@ -199,10 +189,9 @@ Var Gpt::operator()(const Tensor& ids, Rng* rng) const {
 
 Var Gpt::loss(const Tensor& ids, const Tensor& targets, Rng* rng) const {
   if (is_recording() && config.dropout > 0 && !rng)
-    fail(
-        "gpt: the model has dropout ", config.dropout,
-        ", but loss() was given no generator to draw masks from; pass an Rng to train, or evaluate "
-        "under NoGrad");
+    fail("gpt: the model has dropout ", config.dropout,
+         ", but loss() was given no generator to draw masks from; pass an Rng to train, or evaluate "
+         "under NoGrad");
   return cross_entropy((*this)(ids, rng), targets);
 }
 

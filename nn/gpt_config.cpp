@@ -5,9 +5,7 @@
 
 namespace borealis {
 
-int64_t GptConfig::mlp_hidden() const {
-  return std::llround(mlp_expansion * static_cast<double>(n_embd));
-}
+int64_t GptConfig::mlp_hidden() const { return std::llround(mlp_expansion * static_cast<double>(n_embd)); }
 
 GptConfig GptConfig::gpt2() { return {}; }
 
@@ -31,21 +29,16 @@ void GptConfig::check() const {
   const struct {
     const char* name;
     int64_t value;
-  } sizes[] = {{"vocab", vocab},
-               {"block_size", block_size},
-               {"n_layer", n_layer},
-               {"n_head", n_head},
-               {"n_embd", n_embd}};
+  } sizes[] = {
+      {"vocab", vocab}, {"block_size", block_size}, {"n_layer", n_layer}, {"n_head", n_head}, {"n_embd", n_embd}};
   for (const auto& size : sizes)
     if (size.value < 1 || size.value > most)
-      fail("gpt: ", size.name, " = ", size.value, " makes no model; give a number from 1 to ",
-           most);
+      fail("gpt: ", size.name, " = ", size.value, " makes no model; give a number from 1 to ", most);
   if (n_embd % n_head)
     fail("gpt: n_embd = ", n_embd, " is not divisible by n_head = ", n_head,
          "; each head takes n_embd / n_head channels");
   if (position == Position::rotary && head_size() % 4)
-    fail("gpt: rotary positions need a head size that is a multiple of 4, got n_embd / n_head = ",
-         head_size());
+    fail("gpt: rotary positions need a head size that is a multiple of 4, got n_embd / n_head = ", head_size());
   if (position == Position::rotary && block_size * head_size() > 1 << 24)  // tables of 64 MiB
     fail("gpt: block_size = ", block_size, " is too much for rotary positions of ", head_size(),
          " channels; the product may be ", 1 << 24, " at most");
@@ -66,8 +59,7 @@ int64_t parameter_count(const GptConfig& c) {
   if (c.norm_after_embedding) tables += norm;
   if (!c.tied) tables += c.vocab * C + (c.bias && c.style != Style::gpt2 ? c.vocab : 0);
   int64_t count = 0;  // a layer is at most 2^52, but there may be 2^20 of them
-  if (__builtin_mul_overflow(c.n_layer, layer, &count) ||
-      __builtin_add_overflow(count, tables, &count))
+  if (__builtin_mul_overflow(c.n_layer, layer, &count) || __builtin_add_overflow(count, tables, &count))
     return std::numeric_limits<int64_t>::max();
   return count;
 }

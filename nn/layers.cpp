@@ -35,15 +35,12 @@ void Linear::collect(ParamList& list) const {
   if (bias.var) list.push_back(bias);
 }
 
-Embedding::Embedding(const std::string& name, int64_t count, int64_t width, const Init& init,
-                     double std)
+Embedding::Embedding(const std::string& name, int64_t count, int64_t width, const Init& init, double std)
     : weight(make(name + ".weight", Role::embedding, init.normal({count, width}, std))) {}
 
-Norm::Norm(NormKind kind_, const std::string& gain_name, const std::string& bias_name,
-           int64_t width, double eps_, const Init& init)
-    : kind(kind_),
-      eps(eps_),
-      gain(make(gain_name, Role::vector, Tensor::full({width}, 1, init.dtype, init.device))) {
+Norm::Norm(NormKind kind_, const std::string& gain_name, const std::string& bias_name, int64_t width, double eps_,
+           const Init& init)
+    : kind(kind_), eps(eps_), gain(make(gain_name, Role::vector, Tensor::full({width}, 1, init.dtype, init.device))) {
   if (!bias_name.empty()) bias = make(bias_name, Role::vector, init.normal({width}, 0));
 }
 

@@ -68,12 +68,11 @@ struct Norm {
   double eps;
   Parameter gain, bias;  // bias.var is undefined when the layer has none
 
-  Norm(NormKind kind, const std::string& gain_name, const std::string& bias_name, int64_t width,
-       double eps, const Init& init);
+  Norm(NormKind kind, const std::string& gain_name, const std::string& bias_name, int64_t width, double eps,
+       const Init& init);
 
   Var operator()(const Var& x) const {
-    return kind == NormKind::layer ? layer_norm(x, gain.var, bias.var, eps)
-                                   : rms_norm(x, gain.var, eps);
+    return kind == NormKind::layer ? layer_norm(x, gain.var, bias.var, eps) : rms_norm(x, gain.var, eps);
   }
   void collect(ParamList& list) const;
 };

@@ -9,8 +9,7 @@
 namespace borealis {
 
 void check(const SamplingOptions& o) {
-  if (o.max_new_tokens < 0)
-    fail("sample: max_new_tokens ", o.max_new_tokens, " must not be negative");
+  if (o.max_new_tokens < 0) fail("sample: max_new_tokens ", o.max_new_tokens, " must not be negative");
   if (!(o.temperature >= 0 && std::isfinite(o.temperature)))
     fail("sample: temperature ", o.temperature, " must be a number that is not negative");
   if (o.top_k < 0) fail("sample: top_k ", o.top_k, " must not be negative");
@@ -26,11 +25,9 @@ int32_t draw(const std::vector<float>& logits, const SamplingOptions& o, Rng& rn
   const auto logit = [&](int32_t token) { return double{logits[static_cast<size_t>(token)]}; };
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
   if (o.temperature == 0) return order[0];
-  const size_t k =
-      o.top_k > 0 ? std::min(order.size(), static_cast<size_t>(o.top_k)) : order.size();
+  const size_t k = o.top_k > 0 ? std::min(order.size(), static_cast<size_t>(o.top_k)) : order.size();
   std::vector<double> cumulative(k);
   double total = 0;
   for (size_t i = 0; i < k; ++i) {
@@ -65,11 +62,9 @@ std::string first_text(const std::string& start, const Vocabulary& vocabulary) {
   return std::find(pieces.begin(), pieces.end(), "\n") != pieces.end() ? "\n" : pieces[0];
 }
 
-std::string sample(const Gpt& model, const Vocabulary& vocabulary, const std::string& start,
-                   const SamplingOptions& o) {
+std::string sample(const Gpt& model, const Vocabulary& vocabulary, const std::string& start, const SamplingOptions& o) {
   std::string text = first_text(start, vocabulary);
-  sample(model, vocabulary.encode(text), o,
-         [&](int32_t token) { text += vocabulary.decode(token); });
+  sample(model, vocabulary.encode(text), o, [&](int32_t token) { text += vocabulary.decode(token); });
   return text;
 }
 

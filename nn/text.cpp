@@ -16,9 +16,7 @@ namespace borealis {
 namespace fs = std::filesystem;
 
 size_t character_length(std::string_view text) {
-  const auto byte = [&](size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
-  };
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
   const uint32_t first = byte(0);
   if (first < 0x80) return text.empty() ? 0 : 1;
   if (first < 0xC0 || first >= 0xF8) return 0;
@@ -44,9 +42,7 @@ template <class F> void for_each_piece(std::string_view text, bool bytes, F&& f)
   }
 }
 
-bool is_lone_byte(std::string_view piece) {
-  return piece.size() == 1 && character_length(piece) == 0;
-}
+bool is_lone_byte(std::string_view piece) { return piece.size() == 1 && character_length(piece) == 0; }
 
 }  // namespace
 
@@ -67,12 +63,10 @@ Vocabulary::Vocabulary(std::string_view text) {
 }
 
 Vocabulary::Vocabulary(std::vector<std::string> pieces)
-    : pieces_(std::move(pieces)),
-      of_bytes_(std::any_of(pieces_.begin(), pieces_.end(), is_lone_byte)) {}
+    : pieces_(std::move(pieces)), of_bytes_(std::any_of(pieces_.begin(), pieces_.end(), is_lone_byte)) {}
 
 const std::string& Vocabulary::decode(int32_t token) const {
-  if (token < 0 || token >= size())
-    fail("text: token ", token, " is outside the vocabulary of ", size(), ' ', unit());
+  if (token < 0 || token >= size()) fail("text: token ", token, " is outside the vocabulary of ", size(), ' ', unit());
   return pieces_[static_cast<size_t>(token)];
 }
 
@@ -81,19 +75,16 @@ std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
   tokens.reserve(text.size());
   const auto find = [&](std::string_view piece) {  // its token, or −1
     const auto found = std::lower_bound(pieces_.begin(), pieces_.end(), piece);
-    return found != pieces_.end() && *found == piece ? static_cast<int32_t>(found - pieces_.begin())
-                                                     : -1;
+    return found != pieces_.end() && *found == piece ? static_cast<int32_t>(found - pieces_.begin()) : -1;
   };
   std::array<int32_t, 256> token_of;  // of single bytes
-  for (size_t byte = 0; byte < token_of.size(); ++byte)
-    token_of[byte] = find(std::string(1, static_cast<char>(byte)));
+  for (size_t byte = 0; byte < token_of.size(); ++byte) token_of[byte] = find(std::string(1, static_cast<char>(byte)));
   for_each_piece(text, of_bytes_, [&](std::string_view piece, size_t at) {
     const auto byte = static_cast<unsigned char>(piece[0]);
     const int32_t token = piece.size() == 1 ? token_of[byte] : find(piece);
     if (token < 0) {
       constexpr const char* missing = " does not occur in the text the model was trained on";
-      if (byte < 32 || byte == 127 || is_lone_byte(piece))
-        fail("text: byte ", int{byte}, " at place ", at, missing);
+      if (byte < 32 || byte == 127 || is_lone_byte(piece)) fail("text: byte ", int{byte}, " at place ", at, missing);
       fail("text: '", piece, "' at place ", at, missing);
     }
     tokens.push_back(token);
@@ -142,8 +133,7 @@ Corpus::Corpus(const std::string& text, int64_t T, const std::string& source, Vo
   std::vector<int32_t> tokens = vocabulary.encode(text);
   const size_t cut = tokens.size() * 9 / 10;
   if (static_cast<int64_t>(std::min(cut, tokens.size() - cut)) < T + 1)
-    fail(source, ": ", tokens.size(), ' ', vocabulary.unit(),
-         " are too few: the last tenth must hold a block of ", T,
+    fail(source, ": ", tokens.size(), ' ', vocabulary.unit(), " are too few: the last tenth must hold a block of ", T,
          " and one more; use a longer text or a smaller block_size");
   val = TokenStream({tokens.begin() + static_cast<std::ptrdiff_t>(cut), tokens.end()});
   tokens.resize(cut);

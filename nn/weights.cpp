@@ -15,8 +15,7 @@ template <class F> void for_each_part(const Parameter& p, const Tensor& whole, F
   check_blocks(p);
   if (p.block_names.empty()) return f(p.name, whole);
   const int64_t rows = whole.size(0) / p.blocks;
-  for (int64_t b = 0; b < p.blocks; ++b)
-    f(p.block_names[static_cast<size_t>(b)], whole.rows(b * rows, rows));
+  for (int64_t b = 0; b < p.blocks; ++b) f(p.block_names[static_cast<size_t>(b)], whole.rows(b * rows, rows));
 }
 
 bool ends_with(const std::string& text, const std::string& end) {
@@ -82,31 +81,25 @@ bool stores_transposed(const ParamList& params, const TensorMap& tensors) {
 std::map<std::string, Tensor> to_file(const ParamList& params) {
   std::map<std::string, Tensor> tensors;
   for (const Parameter& p : params)
-    for_each_part(p, p.var.value(), [&](const std::string& name, const Tensor& part) {
-      tensors[name] = part.to(Device{}).clone();
-    });
+    for_each_part(p, p.var.value(),
+                  [&](const std::string& name, const Tensor& part) { tensors[name] = part.to(Device{}).clone(); });
   return tensors;
 }
 
-void from_file(const ParamList& params, const std::map<std::string, Tensor>& tensors,
-               const std::string& source) {
+void from_file(const ParamList& params, const std::map<std::string, Tensor>& tensors, const std::string& source) {
   const bool transposed = stores_transposed(params, tensors);
-  std::vector<std::pair<Tensor, Tensor>>
-      copies;  // target, source: checked before the first is made
+  std::vector<std::pair<Tensor, Tensor>> copies;  // target, source: checked before the first is made
   std::set<std::string> taken;
   for (const Parameter& p : params)
     for_each_part(p, p.var.value(), [&](const std::string& name, const Tensor& part) {
       const auto it = find(tensors, name);
-      if (it == tensors.end())
-        fail_runtime(source, ": has no tensor '", name, "'; it is of another model");
+      if (it == tensors.end()) fail_runtime(source, ": has no tensor '", name, "'; it is of another model");
       const Tensor& found = it->second;
       taken.insert(it->first);
-      if (found.dtype() == DType::i32)
-        fail_runtime(source, ": '", name, "' holds integers, which are no weights");
+      if (found.dtype() == DType::i32) fail_runtime(source, ": '", name, "' holds integers, which are no weights");
       const Tensor t = transposed && is_conv1d(name) ? permute(found, {1, 0}) : found;
       if (!(t.shape() == part.shape()))
-        fail_runtime(source, ": '", name, "' is ", found.shape(), " but the model's is ",
-                     part.shape());
+        fail_runtime(source, ": '", name, "' is ", found.shape(), " but the model's is ", part.shape());
       const Tensor converted = t.to(part.dtype());
       if (!backend(converted.device()).all_finite(converted))
         fail_runtime(source, ": '", name, "' holds NaN or infinity; no model computes with that");
@@ -120,9 +113,8 @@ void from_file(const ParamList& params, const std::map<std::string, Tensor>& ten
     if (left++ == 0) first = name;
   }
   if (left > 0)
-    fail_runtime(source, ": has ", left, left == 1 ? " tensor" : " tensors",
-                 " that the model does not take, ", left == 1 ? "" : "the first ", "'",
-                 printable(first), "'; it is of another model");
+    fail_runtime(source, ": has ", left, left == 1 ? " tensor" : " tensors", " that the model does not take, ",
+                 left == 1 ? "" : "the first ", "'", printable(first), "'; it is of another model");
   for (const auto& [to, from] : copies) to.copy_from(from);
   for (const Parameter& p : params) p.var.mark_changed();
 }

@@ -19,7 +19,6 @@ std::map<std::string, Tensor> to_file(const ParamList& params);
 // Face's files hold beside the weights may be left: the masks "h.N.attn.bias" and
 // "h.N.attn.masked_bias", and "lm_head.weight" where the head is the embedding and it holds the
 // same numbers.
-void from_file(const ParamList& params, const std::map<std::string, Tensor>& tensors,
-               const std::string& source);
+void from_file(const ParamList& params, const std::map<std::string, Tensor>& tensors, const std::string& source);
 
 }  // namespace borealis

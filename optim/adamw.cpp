@@ -18,8 +18,7 @@ void check(const AdamWOptions& o) {
 
 }  // namespace
 
-AdamW::AdamW(const ParamArena& arena, const AdamWOptions& options, const Takes& takes)
-    : options_(options) {
+AdamW::AdamW(const ParamArena& arena, const AdamWOptions& options, const Takes& takes) : options_(options) {
   check(options_);
   bool apart = true;  // whether the place before was not taken: a run has no strangers inside
   for (const ParamArena::Place& place : arena.places()) {

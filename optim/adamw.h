@@ -18,8 +18,7 @@ struct AdamWOptions {
 
 class AdamW final : public Part {
  public:
-  explicit AdamW(const ParamArena& arena, const AdamWOptions& options = {},
-                 const Takes& takes = is_any);
+  explicit AdamW(const ParamArena& arena, const AdamWOptions& options = {}, const Takes& takes = is_any);
 
   void step(const LearningRates& lr) override;
   OptimizerState state() const override;

@@ -54,8 +54,7 @@ Matrix aurora_direction(const Matrix& G, const AuroraOptions& o) {
   const Tensor d = inverse_norm(row_sum_squares(G), 1, 0, o.row_norm_eps);
   for (int k = 1; k < o.pp_iterations; ++k) {
     const Matrix Z = scale_rows(d, G);
-    const Tensor r2 =
-        o.balance == Balance::published ? row_sum_squares(polar(Z, o.polar)) : leverage_scores(Z);
+    const Tensor r2 = o.balance == Balance::published ? row_sum_squares(polar(Z, o.polar)) : leverage_scores(Z);
     backend(G.device()).rebalance(d, r2, even, o.pp_beta, o.row_sq_eps);
   }
   return polar(scale_rows(d, G), o.polar);

@@ -8,10 +8,10 @@ namespace borealis {
 
 // How the row scales are found. Published and leverage give the same direction.
 enum class Balance {
-  none,       // plain polar factor: Muon
-  published,  // the released code: row lengths read off a polar factor in each round, K polar calls
-  leverage,   // row lengths from a Cholesky factor of the Gram matrix: one polar call in all
-  paper,      // the paper's Algorithm 3: rounds on the previous iterate, K polar calls
+  none,        // plain polar factor: Muon
+  published,   // the released code: row lengths read off a polar factor in each round, K polar calls
+  leverage,    // row lengths from a Cholesky factor of the Gram matrix: one polar call in all
+  paper,       // the paper's Algorithm 3: rounds on the previous iterate, K polar calls
   riemannian,  // ascent on the matrices with orthonormal columns and even rows (optim/riemannian.h)
 };
 

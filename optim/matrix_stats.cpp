@@ -32,8 +32,7 @@ Matrix in_double(const Matrix& X) {
 // From the eigenvalues σ² of a Gram matrix, in ascending order.
 double effective_rank(const Eigen::VectorXd& squares) {
   const double largest = squares[squares.size() - 1];
-  const double noise =
-      static_cast<double>(squares.size()) * std::numeric_limits<double>::epsilon() * largest;
+  const double noise = static_cast<double>(squares.size()) * std::numeric_limits<double>::epsilon() * largest;
   if (!(largest > 0)) return largest == 0 ? 0 : largest;
   double total = 0, weighted = 0;  // Σσ and Σ σ log σ, with σ relative to the largest
   for (const double square : squares) {
@@ -85,14 +84,12 @@ std::vector<double> effective_ranks(const Matrix& X) {
   if (A.cols() == 0) return ranks;  // of no singular value
   parallel_for(gram.batch().total(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const Eigen::Map<const Eigen::MatrixXd> G(static_cast<const double*>(gram.at(i).raw()),
-                                                gram.rows(), gram.cols());
+      const Eigen::Map<const Eigen::MatrixXd> G(static_cast<const double*>(gram.at(i).raw()), gram.rows(), gram.cols());
       // On NaN the solver would return eigenvalues that look like numbers.
       ranks[static_cast<size_t>(i)] =
-          G.allFinite() ? effective_rank(Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(
-                                             G, Eigen::EigenvaluesOnly)
-                                             .eigenvalues())
-                        : std::numeric_limits<double>::quiet_NaN();
+          G.allFinite()
+              ? effective_rank(Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(G, Eigen::EigenvaluesOnly).eigenvalues())
+              : std::numeric_limits<double>::quiet_NaN();
     }
   });
   return ranks;

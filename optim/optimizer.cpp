@@ -7,8 +7,7 @@ namespace borealis {
 
 OptimizerConfig optimizer_config(const std::string& method) {
   // nanoGPT's CPU recipe.
-  if (method == "adamw")
-    return {.adamw = {.beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1}, .rates = 1e-3};
+  if (method == "adamw") return {.adamw = {.beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1}, .rates = 1e-3};
   const SpectralMethod row = parse_spectral(method);
   return {.matrices = row.config,
           .adamw = {.beta1 = row.rest.beta1, .beta2 = row.rest.beta2, .weight_decay = 0},
@@ -17,8 +16,7 @@ OptimizerConfig optimizer_config(const std::string& method) {
 
 Optimizer::Optimizer(const ParamList& params, const OptimizerConfig& config)
     : arena_(params),
-      spectral_(config.matrices ? std::optional<Spectral>(std::in_place, arena_, *config.matrices)
-                                : std::nullopt),
+      spectral_(config.matrices ? std::optional<Spectral>(std::in_place, arena_, *config.matrices) : std::nullopt),
       adamw_(arena_, config.adamw, config.matrices ? is_other : is_any),
       rates_(config.rates) {
   arena_.check_all_claimed();

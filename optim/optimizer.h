@@ -35,8 +35,7 @@ class Optimizer {
   // Moves the parameters into an arena of its own and gives each to exactly one part. Fails in one
   // sentence on settings that do not go together, and on parameters another optimizer steps.
   Optimizer(const ParamList& params, const OptimizerConfig& config);
-  Optimizer(const ParamList& params, const std::string& method)
-      : Optimizer(params, optimizer_config(method)) {}
+  Optimizer(const ParamList& params, const std::string& method) : Optimizer(params, optimizer_config(method)) {}
 
   // g ← g·min(1, max_norm/‖g‖) over all gradients; 0 leaves them. Returns ‖g‖ from before, [1] on
   // the device: item() waits for it.

@@ -18,14 +18,12 @@ void check(const ParamList& params) {
     if (!p.var.needs_grad() || !p.var.node()->is_leaf())
       fail("arena: '", p.name, "' is not a leaf that wants a gradient");
     if (!names.insert(p.name).second) fail("arena: two parameters are named '", p.name, "'");
-    if (!nodes.insert(p.var.node().get()).second)
-      fail("arena: '", p.name, "' is listed a second time under this name");
+    if (!nodes.insert(p.var.node().get()).second) fail("arena: '", p.name, "' is listed a second time under this name");
     const Var& first = params[0].var;
     if (p.var.dtype() != first.dtype() || !(p.var.device() == first.device()))
-      fail("arena: '", p.name, "' is ", p.var.dtype(), " on ", p.var.device(), ", but '",
-           params[0].name, "' is ", first.dtype(), " on ", first.device());
-    if (p.var.shape().numel() == 0)
-      fail("arena: '", p.name, "' is ", p.var.shape(), ", which has no numbers to train");
+      fail("arena: '", p.name, "' is ", p.var.dtype(), " on ", p.var.device(), ", but '", params[0].name, "' is ",
+           first.dtype(), " on ", first.device());
+    if (p.var.shape().numel() == 0) fail("arena: '", p.name, "' is ", p.var.shape(), ", which has no numbers to train");
     check_blocks(p);  // a bias of blocks is cut like its weight
   }
 }
@@ -54,8 +52,7 @@ ParamArena::ParamArena(const ParamList& params) {
   int64_t end = 0;
   for (size_t i = 0; i < places_.size(); ++i) {
     const auto shape = block_shape(places_[i].param);
-    const bool joins =
-        i > 0 && std::get<0>(shape) > 0 && shape == block_shape(places_[i - 1].param);
+    const bool joins = i > 0 && std::get<0>(shape) > 0 && shape == block_shape(places_[i - 1].param);
     places_[i].first = joins ? end : aligned(end);
     end = places_[i].first + places_[i].numel();
   }

@@ -6,14 +6,10 @@ namespace borealis {
 
 double LearningRates::of(Role role) const {
   switch (role) {
-    case Role::hidden_matrix:
-      return hidden_matrix;
-    case Role::embedding:
-      return embedding;
-    case Role::head:
-      return head;
-    case Role::vector:
-      return vector;
+    case Role::hidden_matrix: return hidden_matrix;
+    case Role::embedding: return embedding;
+    case Role::head: return head;
+    case Role::vector: return vector;
   }
   return vector;
 }
@@ -23,11 +19,9 @@ void check_state(const std::string& who, const OptimizerState& own, const Optimi
   for (const auto& [key, tensor] : own.tensors) {
     const auto found = saved.tensors.find(key);
     if (found == saved.tensors.end())
-      fail(who, ": the saved state has no '", key,
-           "'; was it saved by another optimizer or model?");
+      fail(who, ": the saved state has no '", key, "'; was it saved by another optimizer or model?");
     if (!(found->second.shape() == tensor.shape()))
-      fail(who, ": '", key, "' is ", tensor.shape(), ", but ", found->second.shape(),
-           " in the saved state");
+      fail(who, ": '", key, "' is ", tensor.shape(), ", but ", found->second.shape(), " in the saved state");
   }
 }
 

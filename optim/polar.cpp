@@ -15,9 +15,9 @@ constexpr PolarStep newton_step{1.5, -0.5, 0};
 
 constexpr std::array<PolarStep, 5> quintic5{muon_step, muon_step, muon_step, muon_step, muon_step};
 
-constexpr std::array<PolarStep, 12> simple_quintic12{
-    simple_step, simple_step, simple_step, simple_step, simple_step, simple_step,
-    simple_step, simple_step, simple_step, simple_step, simple_step, simple_step};
+constexpr std::array<PolarStep, 12> simple_quintic12{simple_step, simple_step, simple_step, simple_step,
+                                                     simple_step, simple_step, simple_step, simple_step,
+                                                     simple_step, simple_step, simple_step, simple_step};
 
 // The best odd cubic on [a, b], from [0.00085, 1] on; each maps its interval to [1 − e, 1 + e], the
 // next one's interval. No safety: a singular value above 1.0004 would end up near −1, which the
@@ -41,23 +41,21 @@ constexpr PolarStep safe(double a, double b, double c) {
   constexpr double s = express_safety;
   return {a / s, b / (s * s * s), c / (s * s * s * s * s)};
 }
-constexpr std::array<PolarStep, 8> polar_express8{
-    safe(8.28721201814563, -23.595886519098837, 17.300387312530933),
-    safe(4.107059111542203, -2.9478499167379106, 0.5448431082926601),
-    safe(3.9486908534822946, -2.908902115962949, 0.5518191394370137),
-    safe(3.3184196573706015, -2.488488024314874, 0.51004894012372),
-    safe(2.300652019954817, -1.6689039845747493, 0.4188073119525673),
-    safe(1.891301407787398, -1.2679958271945868, 0.37680408948524835),
-    safe(1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
-    {1.875, -1.25, 0.375}};
+constexpr std::array<PolarStep, 8> polar_express8{safe(8.28721201814563, -23.595886519098837, 17.300387312530933),
+                                                  safe(4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+                                                  safe(3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+                                                  safe(3.3184196573706015, -2.488488024314874, 0.51004894012372),
+                                                  safe(2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+                                                  safe(1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+                                                  safe(1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
+                                                  {1.875, -1.25, 0.375}};
 
 // Safety 1.02 and a cushion of 2 are in the numbers already.
-constexpr std::array<PolarStep, 5> polar_express5{
-    {{8.156554524902461, -22.48329292557795, 15.878769915207462},
-     {4.042929935166739, -2.808917465908714, 0.5000178451051316},
-     {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
-     {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
-     {2.3465413258596377, -1.7097828382687081, 0.42323551169305323}}};
+constexpr std::array<PolarStep, 5> polar_express5{{{8.156554524902461, -22.48329292557795, 15.878769915207462},
+                                                   {4.042929935166739, -2.808917465908714, 0.5000178451051316},
+                                                   {3.8916678022926607, -2.772484153217685, 0.5060648178503393},
+                                                   {3.285753657755655, -2.3681294933425376, 0.46449024233003106},
+                                                   {2.3465413258596377, -1.7097828382687081, 0.42323551169305323}}};
 
 constexpr std::array<PolarStep, 5> you5{{{4.0848, -6.8946, 2.9270},
                                          {3.9505, -6.3029, 2.6377},
@@ -65,15 +63,13 @@ constexpr std::array<PolarStep, 5> you5{{{4.0848, -6.8946, 2.9270},
                                          {2.8769, -3.1427, 1.2046},
                                          {2.8366, -3.0525, 1.2012}}};
 
-constexpr std::array<PolarStep, 4> turbo4{{{4.6051, -9.6552, 5.6769},
-                                           {4.7505, -6.0861, 2.1790},
-                                           {2.7763, -2.3190, 0.5523},
-                                           {2.4231, -2.2861, 0.8193}}};
+constexpr std::array<PolarStep, 4> turbo4{
+    {{4.6051, -9.6552, 5.6769}, {4.7505, -6.0861, 2.1790}, {2.7763, -2.3190, 0.5523}, {2.4231, -2.2861, 0.8193}}};
 
 // Weights of the iterates 0 … 11, fitted to σ^0.1; their sum is 1.
-constexpr std::array<double, 12> soft_weights{
-    0.1091613623,  0.07085664498, 0.05210528973, 0.05457295795, 0.05011334061, 0.03334622198,
-    0.05022104481, 0.1053727358,  0.1187323776,  0.1185061091,  0.1185059576,  0.1185059576};
+constexpr std::array<double, 12> soft_weights{0.1091613623,  0.07085664498, 0.05210528973, 0.05457295795,
+                                              0.05011334061, 0.03334622198, 0.05022104481, 0.1053727358,
+                                              0.1187323776,  0.1185061091,  0.1185059576,  0.1185059576};
 
 // In the order of the enum. Where the Gram form restarts was measured: so that it is as accurate as
 // the direct form in f32.
@@ -185,9 +181,7 @@ double polar_flops(Polar method, double m, double n, PolarForm form) {
   return flops;
 }
 
-Tensor frobenius_squares(const Matrix& X) {
-  return sum(row_sum_squares(X), {1}).reshape({X.batch().total()});
-}
+Tensor frobenius_squares(const Matrix& X) { return sum(row_sum_squares(X), {1}).reshape({X.batch().total()}); }
 
 Tensor inverse_norm(const Tensor& squares, double scale, double eps, double floor) {
   const Tensor d = squares.like();
@@ -215,8 +209,8 @@ Matrix polar(const Matrix& G, Polar method, PolarForm form) {
   scale_each(X, tall, inverse_norm(frobenius_squares(G), table.safety, table.eps, 0));
   if (table.aol) even_columns(X);
   const auto m = static_cast<double>(X.rows()), n = static_cast<double>(X.cols());
-  const Matrix result = resolve(form, method, m, n) == PolarForm::gram ? iterate_gram(X, table)
-                                                                       : iterate_direct(X, table);
+  const Matrix result =
+      resolve(form, method, m, n) == PolarForm::gram ? iterate_gram(X, table) : iterate_direct(X, table);
   if (!wide) return result;
   const Matrix U = G.like();
   axpby(U, 1, result.t(), 0);

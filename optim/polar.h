@@ -26,10 +26,9 @@ enum class Polar {
 
 template <> struct Names<Polar> {
   static constexpr const char* what = "polar";
-  static constexpr std::array words{
-      "quintic5",       "simple_quintic12", "cans12", "polar_express8",
-      "polar_express6", "polar_express5",   "you5",   "turbo4",
-      "soft12",         "identity",         "svd"};
+  static constexpr std::array words{"quintic5",       "simple_quintic12", "cans12", "polar_express8",
+                                    "polar_express6", "polar_express5",   "you5",   "turbo4",
+                                    "soft12",         "identity",         "svd"};
 };
 
 // One step: p(σ) = aσ + bσ³ + cσ⁵.

@@ -53,8 +53,8 @@ Tensor row_multipliers(const Matrix& U, const Tensor& q, int steps) {
   const Tensor lambda = Tensor::zeros(q.shape(), q.dtype(), q.device()), r = q.clone();
   const Tensor p = preconditioned(r);
   Tensor rz = dots(r, p);
-  const double eps = q.dtype() == DType::f64 ? std::numeric_limits<double>::epsilon()
-                                             : std::numeric_limits<float>::epsilon();
+  const double eps =
+      q.dtype() == DType::f64 ? std::numeric_limits<double>::epsilon() : std::numeric_limits<float>::epsilon();
   const Tensor done = affine(rz, eps * eps, 0);
   for (int k = 0; k < steps; ++k) {
     const Tensor Lp = row_dots(row_normal(p, U), U);

@@ -15,21 +15,17 @@ inline double warmup_factor(int64_t step, int64_t warmup) {
 
 // nanoGPT's: linear warm-up, half a cosine down to min_lr at step `decay_iters`, min_lr from there
 // on.
-inline double warmup_cosine(int64_t step, int64_t warmup, int64_t decay_iters, double lr,
-                            double min_lr) {
+inline double warmup_cosine(int64_t step, int64_t warmup, int64_t decay_iters, double lr, double min_lr) {
   if (step < warmup) return lr * warmup_factor(step, warmup);
   if (step >= decay_iters) return min_lr;
-  const auto since_warmup = [&](int64_t t) {
-    return static_cast<double>(t) - static_cast<double>(warmup);
-  };
+  const auto since_warmup = [&](int64_t t) { return static_cast<double>(t) - static_cast<double>(warmup); };
   const double done = since_warmup(step) / since_warmup(decay_iters);
   return min_lr + 0.5 * (1 + std::cos(std::numbers::pi * done)) * (lr - min_lr);
 }
 
 // Linear warm-up, constant, then linear to 0 over the last `fraction` of `max_iters` steps: 0 would
 // be reached at step max_iters, which is one past the last.
-inline double warmup_linear(int64_t step, int64_t warmup, int64_t max_iters, double lr,
-                            double fraction = 0.7) {
+inline double warmup_linear(int64_t step, int64_t warmup, int64_t max_iters, double lr, double fraction = 0.7) {
   const double left = static_cast<double>(max_iters) - static_cast<double>(step);
   const double decay = fraction * static_cast<double>(max_iters);
   const double down = left <= 0 ? 0 : left < decay ? left / decay : 1;

@@ -12,16 +12,14 @@ namespace borealis {
 namespace {
 
 // f(values[index·size + k]) for k < size.
-template <class F>
-std::vector<double> slice_of(const std::vector<double>& values, size_t index, size_t size, F f) {
+template <class F> std::vector<double> slice_of(const std::vector<double>& values, size_t index, size_t size, F f) {
   std::vector<double> out(size);
   for (size_t k = 0; k < size; ++k) out[k] = f(values[index * size + k]);
   return out;
 }
 
 // A weight that starts at zero has no length to keep.
-void check_lengths(const SpectralConfig& c, const Tensor& w,
-                   const std::vector<ParamArena::Place>& places) {
+void check_lengths(const SpectralConfig& c, const Tensor& w, const std::vector<ParamArena::Place>& places) {
   const std::vector<double> squares = frobenius_squares(w).to_vector<double>();
   size_t i = 0;
   for (const ParamArena::Place& place : places)
@@ -41,8 +39,7 @@ Spectral::Spectral(const ParamArena& arena, SpectralConfig config, const Takes& 
     const Parameter& p = place.param;
     if (!takes(p)) continue;
     if (p.var.shape().rank() != 2)
-      fail(config_.name, ": ", p.name, " is ", p.var.shape(), ", but ", config_.name,
-           " steps matrices only");
+      fail(config_.name, ": ", p.name, " is ", p.var.shape(), ", but ", config_.name, " steps matrices only");
     claim_.add(place);
     const bool balanced = balances(config_, place.block_rows(), place.cols(), p.neurons);
     const auto joins = [&](const Batch& batch) {
@@ -112,13 +109,12 @@ void Spectral::measure(Batch& batch, const Tensor& X, const Tensor& u) const {
   const Matrix E = wide ? U * U.t() : U.t() * U;
   backend(U.device()).add_to_diagonal(E.view(), -1, 0);
   const Tensor rows = row_sum_squares(U);
-  batch.measured = {
-      .row_squares = rows,
-      .leverage = wide ? row_sum_squares(U.t()) : rows,
-      .error_squares = frobenius_squares(E),
-      .aligned = inner_products(X, u),
-      .nuclear = inner_products(X, polar(X, Polar::cans12).tensor().reshape(X.shape())),
-      .weight_squares = frobenius_squares(batch.w)};
+  batch.measured = {.row_squares = rows,
+                    .leverage = wide ? row_sum_squares(U.t()) : rows,
+                    .error_squares = frobenius_squares(E),
+                    .aligned = inner_products(X, u),
+                    .nuclear = inner_products(X, polar(X, Polar::cans12).tensor().reshape(X.shape())),
+                    .weight_squares = frobenius_squares(batch.w)};
 }
 
 std::vector<Spectral::Report> Spectral::report() const {
@@ -134,9 +130,7 @@ std::vector<Spectral::Report> Spectral::report() const {
                               weights = values(got.weight_squares);
     const auto m = static_cast<size_t>(batch.w.size(1)), n = static_cast<size_t>(batch.w.size(2));
     const double scale =
-        config_.decay == Decay::hyperball
-            ? 1
-            : scale_factor(config_, static_cast<double>(m), static_cast<double>(n));
+        config_.decay == Decay::hyperball ? 1 : scale_factor(config_, static_cast<double>(m), static_cast<double>(n));
     const std::vector<double> ranks = effective_ranks(batch.w);
     size_t i = 0;  // of the matrix in its batch
     for (const ParamArena::Place& place : batch.places) {
@@ -149,8 +143,7 @@ std::vector<Spectral::Report> Spectral::report() const {
         r.effective_rank = ranks[i];
         const size_t side = std::max(m, n);
         double mean = 0;
-        for (size_t k = 0; k < side; ++k)
-          mean += leverage[i * side + k] / static_cast<double>(side);
+        for (size_t k = 0; k < side; ++k) mean += leverage[i * side + k] / static_cast<double>(side);
         r.leverage = slice_of(leverage, i, side, [&](double h) { return ratio(h, mean); });
         reports.push_back(std::move(r));
       }
@@ -165,12 +158,10 @@ OptimizerState Spectral::state() const {
     // A state of k numbers a matrix: those of a parameter's blocks stand side by side.
     const auto add = [&](const char* what, const Tensor& tensor) {
       if (!tensor) return;
-      const int64_t matrix = batch.w.numel() / batch.w.size(0),
-                    each = tensor.numel() / batch.w.size(0);
+      const int64_t matrix = batch.w.numel() / batch.w.size(0), each = tensor.numel() / batch.w.size(0);
       for (const ParamArena::Place& place : batch.places) {
         const int64_t index = (place.first - batch.places.front().first) / matrix;
-        const Shape shape =
-            each == matrix ? place.param.var.shape() : Shape{place.param.blocks * each};
+        const Shape shape = each == matrix ? place.param.var.shape() : Shape{place.param.blocks * each};
         state.tensors[place.param.name + what] = tensor.flat_view(index * each, shape);
       }
     };

@@ -24,10 +24,10 @@ class Spectral final : public Part {
 
   // What an update U of a matrix W [m, n] was like; X is what its direction was taken of.
   struct Report {
-    std::string name;        // NAME, or of block b its name in files, or NAME[b]
-    double row_norm_cv = 0;  // standard deviation / mean of the lengths of U's rows; 0 for U = 0
-    double polar_error = 0;  // ‖UᵀU − I‖_F/√d, on the short side d
-    double alignment = 0;  // ⟨X, U⟩/⟨X, polar(X)⟩: 1 for a polar factor, the most if ‖U‖₂ ≤ 1
+    std::string name;             // NAME, or of block b its name in files, or NAME[b]
+    double row_norm_cv = 0;       // standard deviation / mean of the lengths of U's rows; 0 for U = 0
+    double polar_error = 0;       // ‖UᵀU − I‖_F/√d, on the short side d
+    double alignment = 0;         // ⟨X, U⟩/⟨X, polar(X)⟩: 1 for a polar factor, the most if ‖U‖₂ ≤ 1
     double update_to_weight = 0;  // ‖lr·scale·U‖_F/‖W‖_F; 0 for W = 0
     double effective_rank = 0;    // of W at the time of the report (optim/matrix_stats.h)
     // How far each neuron moves: ‖U_i‖² over its mean, along the longer side (rows, or the columns
@@ -48,8 +48,8 @@ class Spectral final : public Part {
     Tensor momentum = {}, pre = {}, post = {};  // what the stages remember (optim/stages.h)
     // Of the last measured step, on the device: [count, rows], [count, longer side], [count] …
     struct Measured {
-      Tensor row_squares = {}, leverage = {}, error_squares = {}, aligned = {}, nuclear = {},
-             update_squares = {}, weight_squares = {};
+      Tensor row_squares = {}, leverage = {}, error_squares = {}, aligned = {}, nuclear = {}, update_squares = {},
+             weight_squares = {};
       double lr = 0;
     } measured = {};
   };

@@ -32,12 +32,12 @@ enum class Pre {
 
 enum class Post {
   none,
-  even_rows,  // rows of tall U to length √(n/m)
+  even_rows,         // rows of tall U to length √(n/m)
   even_rows_moment,  // the same with lengths averaged over steps: v_i ← β₂v_i + (1−β₂)‖U_i‖²
-  row_moment,      // U_i / (√v_i + eps),  v_i ← β₂v_i + (1−β₂)·mean_j U_ij²
-  longer_moment,   // the same along the longer side: columns of a wide U
-  element_moment,  // U_ij / (√V_ij + eps),  V ← β₂V + (1−β₂)U²
-  columns_rows,    // every column to length 1, then every row
+  row_moment,        // U_i / (√v_i + eps),  v_i ← β₂v_i + (1−β₂)·mean_j U_ij²
+  longer_moment,     // the same along the longer side: columns of a wide U
+  element_moment,    // U_ij / (√V_ij + eps),  V ← β₂V + (1−β₂)U²
+  columns_rows,      // every column to length 1, then every row
 };
 
 // Which Frobenius norm U gets back after `post`.
@@ -128,15 +128,13 @@ template <> struct Names<Momentum> {
 };
 template <> struct Names<Pre> {
   static constexpr const char* what = "pre";
-  static constexpr std::array words{"none",         "rows",          "columns",
-                                    "rows_columns", "row_rms",       "standardize",
-                                    "sign",         "second_moment", "sinkhorn"};
+  static constexpr std::array words{"none",        "rows", "columns",       "rows_columns", "row_rms",
+                                    "standardize", "sign", "second_moment", "sinkhorn"};
 };
 template <> struct Names<Post> {
   static constexpr const char* what = "post";
-  static constexpr std::array words{"none",        "even_rows",     "even_rows_moment",
-                                    "row_moment",  "longer_moment", "element_moment",
-                                    "columns_rows"};
+  static constexpr std::array words{"none",          "even_rows",      "even_rows_moment", "row_moment",
+                                    "longer_moment", "element_moment", "columns_rows"};
 };
 template <> struct Names<Restore> {
   static constexpr const char* what = "restore";
@@ -144,8 +142,7 @@ template <> struct Names<Restore> {
 };
 template <> struct Names<Scale> {
   static constexpr const char* what = "scale";
-  static constexpr std::array words{"none",    "original", "match_rms",
-                                    "rms_rms", "spectral", "update_rms"};
+  static constexpr std::array words{"none", "original", "match_rms", "rms_rms", "spectral", "update_rms"};
 };
 template <> struct Names<Decay> {
   static constexpr const char* what = "decay";

@@ -33,14 +33,11 @@ void from_text(Number& field, const std::string& key, const std::string& text) {
 }
 template <class Enum>
 requires std::is_enum_v<Enum>
-void from_text(Enum& field, const std::string&, const std::string& text) {
-  field = parse<Enum>(text);
-}
+void from_text(Enum& field, const std::string&, const std::string& text) { field = parse<Enum>(text); }
 
 void set_stage(SpectralConfig& c, const std::string& setting) {
   const size_t equals = setting.find('=');
-  if (equals == std::string::npos)
-    fail("optimizer: '", setting, "' is not stage=value, as in pre=rows");
+  if (equals == std::string::npos) fail("optimizer: '", setting, "' is not stage=value, as in pre=rows");
   const std::string key = setting.substr(0, equals);
   bool found = false;
   std::string known;
@@ -75,8 +72,7 @@ SpectralMethod parse_spectral(const std::string& text) {
     for (size_t i = 1; i < parts.size(); ++i) {
       set_stage(method.config, parts[i]);
       const std::string stage = parts[i].substr(0, parts[i].find('='));
-      if (!stages_set.insert(stage).second)
-        fail("optimizer: ", stage, " is set twice in '", text, "'");
+      if (!stages_set.insert(stage).second) fail("optimizer: ", stage, " is set twice in '", text, "'");
     }
     return method;
   }
@@ -100,23 +96,19 @@ void set_stages(SpectralConfig& c, const std::string& text) {
 }
 
 std::string stages(const SpectralConfig& c) {
-  const SpectralConfig nothing{.momentum = Momentum::none,
-                               .mu = 0,
-                               .nesterov = false,
-                               .direction = {.polar = Polar::identity,
-                                             .balance = Balance::none,
-                                             .pp_iterations = 0,
-                                             .pp_beta = 0},
-                               .scale = Scale::none,
-                               .weight_decay = 0};
+  const SpectralConfig nothing{
+      .momentum = Momentum::none,
+      .mu = 0,
+      .nesterov = false,
+      .direction = {.polar = Polar::identity, .balance = Balance::none, .pp_iterations = 0, .pp_beta = 0},
+      .scale = Scale::none,
+      .weight_decay = 0};
   std::vector<std::string> before;
-  for_each_stage(nothing,
-                 [&](const char*, const auto& field) { before.push_back(to_text(field)); });
+  for_each_stage(nothing, [&](const char*, const auto& field) { before.push_back(to_text(field)); });
   const auto idle = [&](const std::string& key) {
     const bool of_momentum = key == "mu" || key == "nesterov";
     const bool of_balance = key == "where" || key == "pp_iterations" || key == "pp_beta";
-    return (of_momentum && c.momentum == Momentum::none) ||
-           (of_balance && c.direction.balance == Balance::none);
+    return (of_momentum && c.momentum == Momentum::none) || (of_balance && c.direction.balance == Balance::none);
   };
   std::string text;
   size_t i = 0;

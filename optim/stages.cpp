@@ -17,8 +17,7 @@ Tensor row_factors(const Matrix& X, double length, double eps) {
 
 // √to/√from of each number, 0 where from is 0: what brings norms back.
 Tensor norm_ratio(const Tensor& to_squares, const Tensor& from_squares) {
-  return binary("norm_ratio", BinaryOp::mul, unary(UnaryOp::sqrt, to_squares),
-                inverse_norm(from_squares, 1, 0, 0));
+  return binary("norm_ratio", BinaryOp::mul, unary(UnaryOp::sqrt, to_squares), inverse_norm(from_squares, 1, 0, 0));
 }
 
 void bring_to(const Matrix& U, const Tensor& norm_squares) {
@@ -36,8 +35,7 @@ Matrix longer_side_as_rows(const Tensor& U) {
 // --- momentum --------------------------------------------------------------------------------
 
 Tensor momentum_state(const SpectralConfig& c, const Tensor& like) {
-  return c.momentum == Momentum::none ? Tensor()
-                                      : Tensor::zeros(like.shape(), like.dtype(), like.device());
+  return c.momentum == Momentum::none ? Tensor() : Tensor::zeros(like.shape(), like.dtype(), like.device());
 }
 
 Tensor momentum(const SpectralConfig& c, const Tensor& G, const Tensor& M) {
@@ -51,39 +49,31 @@ Tensor momentum(const SpectralConfig& c, const Tensor& G, const Tensor& M) {
 // --- pre -------------------------------------------------------------------------------------
 
 Tensor pre_state(const SpectralConfig& c, const Tensor& like) {
-  return c.pre == Pre::second_moment ? Tensor::zeros(like.shape(), like.dtype(), like.device())
-                                     : Tensor();
+  return c.pre == Pre::second_moment ? Tensor::zeros(like.shape(), like.dtype(), like.device()) : Tensor();
 }
 
 void precondition(const SpectralConfig& c, const Tensor& x, const Tensor& G, const Tensor& V) {
   const Matrix X = x;
   const auto m = static_cast<double>(X.rows()), n = static_cast<double>(X.cols());
   switch (c.pre) {
-    case Pre::none:
-      return;
-    case Pre::rows:
-      return scale_rows(X, row_factors(X, 1, c.pre_eps), X);
-    case Pre::columns:
-      return scale_rows(X.t(), row_factors(X.t(), 1, c.pre_eps), X.t());
+    case Pre::none: return;
+    case Pre::rows: return scale_rows(X, row_factors(X, 1, c.pre_eps), X);
+    case Pre::columns: return scale_rows(X.t(), row_factors(X.t(), 1, c.pre_eps), X.t());
     case Pre::rows_columns: {
       const Tensor columns = row_factors(X.t(), 1, c.pre_eps);
       scale_rows(X, row_factors(X, 1, c.pre_eps), X);
       return scale_rows(X.t(), columns, X.t());
     }
-    case Pre::row_rms:
-      return scale_rows(X, row_factors(X, std::sqrt(n), c.pre_eps), X);
+    case Pre::row_rms: return scale_rows(X, row_factors(X, std::sqrt(n), c.pre_eps), X);
     case Pre::standardize: {
       const Tensor mean({x.numel() / X.cols()}, x.dtype(), x.device()), rstd = mean.like();
       // The eps only keeps a constant row from dividing by zero.
       backend(x.device())
-          .norm(x, mean, rstd, x.clone(), {}, {},
-                {.rows = mean.numel(), .cols = X.cols(), .eps = 1e-30});
+          .norm(x, mean, rstd, x.clone(), {}, {}, {.rows = mean.numel(), .cols = X.cols(), .eps = 1e-30});
       return;
     }
-    case Pre::sign:
-      return backend(x.device()).sign(x, x);
-    case Pre::second_moment:
-      return backend(x.device()).second_moment(x, V, G, c.beta2, c.pre_eps);
+    case Pre::sign: return backend(x.device()).sign(x, x);
+    case Pre::second_moment: return backend(x.device()).second_moment(x, V, G, c.beta2, c.pre_eps);
     case Pre::sinkhorn:
       for (int pass = 0; pass < 5; ++pass) {
         scale_rows(X, row_factors(X, std::sqrt(n), 0), X);
@@ -115,20 +105,13 @@ void subtract_input(double contra, const Matrix& U, const Matrix& X) {
 
 Tensor post_state(const SpectralConfig& c, const Tensor& like) {
   const int64_t count = like.size(0), m = like.size(1), n = like.size(2);
-  const auto zeros = [&](const Shape& shape) {
-    return Tensor::zeros(shape, like.dtype(), like.device());
-  };
+  const auto zeros = [&](const Shape& shape) { return Tensor::zeros(shape, like.dtype(), like.device()); };
   switch (c.post) {
-    case Post::even_rows_moment:
-      return m > n ? zeros({count, m}) : Tensor();
-    case Post::row_moment:
-      return zeros({count, m});
-    case Post::longer_moment:
-      return zeros({count, std::max(m, n)});
-    case Post::element_moment:
-      return zeros(like.shape());
-    default:
-      return {};
+    case Post::even_rows_moment: return m > n ? zeros({count, m}) : Tensor();
+    case Post::row_moment: return zeros({count, m});
+    case Post::longer_moment: return zeros({count, std::max(m, n)});
+    case Post::element_moment: return zeros(like.shape());
+    default: return {};
   }
 }
 
@@ -146,11 +129,9 @@ void post(const SpectralConfig& c, const Tensor& u, const Tensor& V, int64_t ste
   const double even =  // length of a row of a tall polar factor whose rows are equally long
       std::sqrt(static_cast<double>(U.cols()) / static_cast<double>(U.rows()));
   switch (c.post) {
-    case Post::none:
-      return;
+    case Post::none: return;
     case Post::even_rows:
-      if (U.rows() > U.cols())
-        scale_rows(U, inverse_norm(row_sum_squares(U), 1 / even, c.post_eps / even, 0), U);
+      if (U.rows() > U.cols()) scale_rows(U, inverse_norm(row_sum_squares(U), 1 / even, c.post_eps / even, 0), U);
       return;
     case Post::even_rows_moment:
       if (U.rows() > U.cols()) {
@@ -160,12 +141,9 @@ void post(const SpectralConfig& c, const Tensor& u, const Tensor& V, int64_t ste
         scale_rows(U, inverse_norm(V, mean / even, c.post_eps / even, 0), U);
       }
       return;
-    case Post::row_moment:
-      return divide_by_row_moment(c, U, V);
-    case Post::longer_moment:
-      return divide_by_row_moment(c, longer_side_as_rows(u), V);
-    case Post::element_moment:
-      return backend(u.device()).second_moment(u, V, u, c.beta2, c.post_eps);
+    case Post::row_moment: return divide_by_row_moment(c, U, V);
+    case Post::longer_moment: return divide_by_row_moment(c, longer_side_as_rows(u), V);
+    case Post::element_moment: return backend(u.device()).second_moment(u, V, u, c.beta2, c.post_eps);
     case Post::columns_rows:
       scale_rows(U.t(), row_factors(U.t(), 1, 0), U.t());
       return scale_rows(U, row_factors(U, 1, 0), U);
@@ -174,8 +152,7 @@ void post(const SpectralConfig& c, const Tensor& u, const Tensor& V, int64_t ste
 
 }  // namespace
 
-void postcondition(const SpectralConfig& c, const Tensor& U, const Tensor& X, const Tensor& V,
-                   int64_t step) {
+void postcondition(const SpectralConfig& c, const Tensor& U, const Tensor& X, const Tensor& V, int64_t step) {
   Tensor target;
   if (c.restore == Restore::update) target = frobenius_squares(U);
   if (c.restore == Restore::input) target = frobenius_squares(X);
@@ -191,18 +168,12 @@ void postcondition(const SpectralConfig& c, const Tensor& U, const Tensor& X, co
 
 double scale_factor(const SpectralConfig& c, double m, double n) {
   switch (c.scale) {
-    case Scale::none:
-      return c.alpha;
-    case Scale::original:
-      return c.alpha * std::sqrt(std::max(1.0, m / n));
-    case Scale::match_rms:
-      return c.alpha * 0.2 * std::sqrt(std::max(m, n));
-    case Scale::rms_rms:
-      return c.alpha * std::sqrt(m / n);
-    case Scale::spectral:
-      return c.alpha * std::sqrt(std::max(m, n));
-    case Scale::update_rms:
-      return c.alpha * 0.2 * std::sqrt(m * n);
+    case Scale::none: return c.alpha;
+    case Scale::original: return c.alpha * std::sqrt(std::max(1.0, m / n));
+    case Scale::match_rms: return c.alpha * 0.2 * std::sqrt(std::max(m, n));
+    case Scale::rms_rms: return c.alpha * std::sqrt(m / n);
+    case Scale::spectral: return c.alpha * std::sqrt(std::max(m, n));
+    case Scale::update_rms: return c.alpha * 0.2 * std::sqrt(m * n);
   }
   return c.alpha;
 }
@@ -220,17 +191,12 @@ void decay_cautiously(const Tensor& W, const Tensor& U, double rate) {
 
 void apply(const SpectralConfig& c, const Tensor& W, const Tensor& u, double lr) {
   const Matrix U = u;
-  const double scale =
-      scale_factor(c, static_cast<double>(U.rows()), static_cast<double>(U.cols()));
-  if (c.scale == Scale::update_rms)
-    scale_each(U, U, inverse_norm(frobenius_squares(U), 1, 1e-10, 0));
+  const double scale = scale_factor(c, static_cast<double>(U.rows()), static_cast<double>(U.cols()));
+  if (c.scale == Scale::update_rms) scale_each(U, U, inverse_norm(frobenius_squares(U), 1, 1e-10, 0));
   const auto step = [&](double keep) { axpby(W, -lr * scale, u, keep); };
   switch (c.decay) {
-    case Decay::decoupled:
-      return step(1 - lr * c.weight_decay);
-    case Decay::cautious:
-      decay_cautiously(W, u, lr * c.weight_decay);
-      return step(1);
+    case Decay::decoupled: return step(1 - lr * c.weight_decay);
+    case Decay::cautious: decay_cautiously(W, u, lr * c.weight_decay); return step(1);
     case Decay::hyperball: {
       // The update is as long as W, so that lr is a relative length; the scale drops out.
       const Tensor length = frobenius_squares(W);

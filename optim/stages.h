@@ -20,8 +20,7 @@ void subtract_input(double contra, const Matrix& U, const Matrix& X);
 
 // U ← post(U), at the norm that c.restore asks for; X: what pre made. V: [count, m], [count, n] or
 // like U. `step` counts from 1.
-void postcondition(const SpectralConfig& c, const Tensor& U, const Tensor& X, const Tensor& V,
-                   int64_t step);
+void postcondition(const SpectralConfig& c, const Tensor& U, const Tensor& X, const Tensor& V, int64_t step);
 Tensor post_state(const SpectralConfig& c, const Tensor& like);
 
 // The factor of the scale stage for a matrix [m, n] (of U/‖U‖_F for Scale::update_rms).

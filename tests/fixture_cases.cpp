@@ -59,8 +59,7 @@ const Tensor& Fixture::at(const std::string& name) const {
   return tensor->second;
 }
 
-FixtureResult Fixture::measure(const std::string& name, double bound,
-                               const std::function<double(DType)>& error) const {
+FixtureResult Fixture::measure(const std::string& name, double bound, const std::function<double(DType)>& error) const {
   FixtureResult r{kind, name, error(DType::f64), error(DType::f32)};
   r.ok = r.error_f64 <= bound_f64 && r.error_f32 <= bound;
   return r;
@@ -136,10 +135,8 @@ const std::map<std::string, Op>& ops() {
       {"log_softmax", {1, [](const Vars& x, const json& i) { return log_softmax(x[0], axis(i)); }}},
       {"logsumexp", {1, [](const Vars& x, const json& i) { return logsumexp(x[0], axis(i)); }}},
       {"layer_norm",
-       {1, [](const Vars& x,
-              const json& i) { return layer_norm(x[0], extra(x, 1), extra(x, 2), i.at("eps")); }}},
-      {"rms_norm",
-       {1, [](const Vars& x, const json& i) { return rms_norm(x[0], extra(x, 1), i.at("eps")); }}},
+       {1, [](const Vars& x, const json& i) { return layer_norm(x[0], extra(x, 1), extra(x, 2), i.at("eps")); }}},
+      {"rms_norm", {1, [](const Vars& x, const json& i) { return rms_norm(x[0], extra(x, 1), i.at("eps")); }}},
       {"rotary",
        {1,
         [](const Vars& x, const json&) {
@@ -151,16 +148,14 @@ const std::map<std::string, Op>& ops() {
        {3,
         [](const Vars& x, const json&) {
           const int64_t heads = x[0].shape()[1];
-          return heads_first(
-              causal_attention(heads_last(x[0]), heads_last(x[1]), heads_last(x[2]), heads), heads);
+          return heads_first(causal_attention(heads_last(x[0]), heads_last(x[1]), heads_last(x[2]), heads), heads);
         }}},
   };
   return table;
 }
 
 // The largest error of the output and of every gradient.
-double op_error(const Fixture& f, const std::string& name, const json& info, const Op& op,
-                DType dtype) {
+double op_error(const Fixture& f, const std::string& name, const json& info, const Op& op, DType dtype) {
   const auto number = [&](const char* kind, size_t i) { return name + kind + std::to_string(i); };
   Vars x;
   while (x.size() < op.inputs || f.file.tensors.count(number("/x", x.size())))
@@ -171,8 +166,7 @@ double op_error(const Fixture& f, const std::string& name, const json& info, con
   (is_loss ? y : sum(y * Var(f.at(name + "/dy").to(dtype)))).backward();
 
   double error = relative_error(y.value().reshape(expected.shape()), expected);
-  for (size_t i = 0; i < x.size(); ++i)
-    error = std::max(error, relative_error(x[i].grad(), f.at(number("/dx", i))));
+  for (size_t i = 0; i < x.size(); ++i) error = std::max(error, relative_error(x[i].grad(), f.at(number("/dx", i))));
   return error;
 }
 
@@ -194,9 +188,8 @@ std::vector<FixtureResult> run_ops(const Fixture& f) {
       results.push_back(f.skip(name, op_name));
       continue;
     }
-    results.push_back(f.measure(name, bound_f32, [&, &name = name, &info = info](DType dtype) {
-      return op_error(f, name, info, op, dtype);
-    }));
+    results.push_back(f.measure(
+        name, bound_f32, [&, &name = name, &info = info](DType dtype) { return op_error(f, name, info, op, dtype); }));
   }
   return results;
 }

@@ -45,8 +45,7 @@ struct Fixture {
   const Tensor& at(const std::string& name) const;
 
   // Measures one case in both types and holds it against the bounds.
-  FixtureResult measure(const std::string& name, double bound_f32,
-                        const std::function<double(DType)>& error) const;
+  FixtureResult measure(const std::string& name, double bound_f32, const std::function<double(DType)>& error) const;
   FixtureResult skip(const std::string& name, const std::string& needs) const {
     return {kind, name, 0, 0, false, needs};
   }

@@ -36,8 +36,7 @@ double table_error(const json& theirs, const PolarTable& ours) {
   error = std::max(error, std::abs(theirs.value("eps", ours.eps) - ours.eps));
   if (rows.size() != ours.steps.size()) return std::numeric_limits<double>::infinity();
   for (size_t i = 0; i < rows.size(); ++i)
-    for (size_t k = 0; k < 3; ++k)
-      error = std::max(error, std::abs(rows[i].at(k).get<double>() - ours.steps[i][k]));
+    for (size_t k = 0; k < 3; ++k) error = std::max(error, std::abs(rows[i].at(k).get<double>() - ours.steps[i][k]));
   return error;
 }
 
@@ -69,9 +68,8 @@ std::vector<FixtureResult> run_polar(const Fixture& f) {
           // Both forms must hold the bound (svd has one).
           double worst = 0;
           for (const PolarForm form : {PolarForm::direct, PolarForm::gram})
-            worst = std::max(
-                worst, relative_error(polar(f.at(name + "/X").to(dtype), *known, form).tensor(),
-                                      f.at(output)));
+            worst = std::max(worst,
+                             relative_error(polar(f.at(name + "/X").to(dtype), *known, form).tensor(), f.at(output)));
           return worst;
         }));
     }
@@ -105,8 +103,7 @@ std::unique_ptr<Part> make_optimizer(const json& info, const ParamArena& arena) 
   set("row_sq_eps", direction.row_sq_eps);
   if (info.contains("polar")) direction.polar = parse<Polar>(info.at("polar").get<std::string>());
   if (info.contains("where")) config.where = parse<Where>(info.at("where").get<std::string>());
-  if (kind == "aurora")
-    direction.balance = parse<Balance>(info.value("balance", std::string("published")));
+  if (kind == "aurora") direction.balance = parse<Balance>(info.value("balance", std::string("published")));
   return std::make_unique<Spectral>(arena, config);
 }
 
@@ -142,10 +139,9 @@ std::vector<FixtureResult> run_optimizers(const Fixture& f) {
     else if (kind != "adamw" && !known_polar(method))
       results.push_back(f.skip(name, method));
     else
-      results.push_back(
-          f.measure(name, bound_f32, [&, &case_name = name, &case_info = info](DType dtype) {
-            return optimizer_error(f, case_name, case_info, dtype);
-          }));
+      results.push_back(f.measure(name, bound_f32, [&, &case_name = name, &case_info = info](DType dtype) {
+        return optimizer_error(f, case_name, case_info, dtype);
+      }));
   }
   return results;
 }
@@ -155,8 +151,7 @@ std::vector<FixtureResult> run_optimizers(const Fixture& f) {
 namespace {
 
 GptConfig make_config(const json& m) {
-  GptConfig c = parse<Style>(m.at("style").get<std::string>()) == Style::gpt2 ? GptConfig::gpt2()
-                                                                              : GptConfig::modern();
+  GptConfig c = parse<Style>(m.at("style").get<std::string>()) == Style::gpt2 ? GptConfig::gpt2() : GptConfig::modern();
   c.vocab = m.at("vocab");
   c.block_size = m.at("block_size");
   c.n_layer = m.at("n_layer");
@@ -182,16 +177,11 @@ GptConfig make_config(const json& m) {
 class ModelRun {
  public:
   ModelRun(const Fixture& fixture, DType dtype)
-      : f_(fixture),
-        rng_(0),
-        gpt_(make_config(f_.json("model")), rng_, dtype),
-        params_(gpt_.parameters()) {
+      : f_(fixture), rng_(0), gpt_(make_config(f_.json("model")), rng_, dtype), params_(gpt_.parameters()) {
     from_file(params_, under("param/"), f_.stem);
   }
 
-  double logits_error() const {
-    return relative_error(gpt_(f_.at("ids")).value(), f_.at("logits"));
-  }
+  double logits_error() const { return relative_error(gpt_(f_.at("ids")).value(), f_.at("logits")); }
 
   double gradients_error() const {
     backward();
@@ -200,8 +190,8 @@ class ModelRun {
     const std::map<std::string, Tensor> ours = to_file(gradients), theirs = under("grad/");
     double error = ours.size() == theirs.size() ? 0 : std::numeric_limits<double>::infinity();
     for (const auto& [name, g] : theirs)
-      error = std::max(error, ours.count(name) ? relative_error(ours.at(name), g)
-                                               : std::numeric_limits<double>::infinity());
+      error = std::max(error,
+                       ours.count(name) ? relative_error(ours.at(name), g) : std::numeric_limits<double>::infinity());
     return error;
   }
 
@@ -251,20 +241,17 @@ class ModelRun {
 
 std::vector<FixtureResult> run_model(const Fixture& f) {
   const auto part = [&](const char* what, double bound, const auto& error) {
-    return f.measure(f.stem + '/' + what, bound,
-                     [&](DType dtype) { return error(ModelRun(f, dtype)); });
+    return f.measure(f.stem + '/' + what, bound, [&](DType dtype) { return error(ModelRun(f, dtype)); });
   };
   std::vector<FixtureResult> results = {
       part("logits", bound_f32, [](const ModelRun& run) { return run.logits_error(); }),
       part("gradients", bound_gradients, [](const ModelRun& run) { return run.gradients_error(); }),
-      part("grad_norm", bound_gradients,
-           [](const ModelRun& run) { return run.grad_norm_error(); })};
+      part("grad_norm", bound_gradients, [](const ModelRun& run) { return run.grad_norm_error(); })};
   const json train = f.json("train");
   if (train.at("optimizer") != "adamw")
     results.push_back(f.skip(f.stem + "/losses", train.at("optimizer")));
   else
-    results.push_back(
-        part("losses", bound_losses, [&](const ModelRun& run) { return run.losses_error(train); }));
+    results.push_back(part("losses", bound_losses, [&](const ModelRun& run) { return run.losses_error(train); }));
   return results;
 }
 

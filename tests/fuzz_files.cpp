@@ -24,8 +24,7 @@ namespace {
 const std::string& file_of(const uint8_t* bytes, size_t size) {
   static const int file = ::memfd_create("fuzz", 0);
   static const std::string path = "/proc/self/fd/" + std::to_string(file);
-  if (file < 0 || ::ftruncate(file, 0) != 0 ||
-      ::pwrite(file, bytes, size, 0) != static_cast<ssize_t>(size))
+  if (file < 0 || ::ftruncate(file, 0) != 0 || ::pwrite(file, bytes, size, 0) != static_cast<ssize_t>(size))
     std::abort();
   return path;
 }
@@ -64,8 +63,7 @@ std::vector<ParamList> small_models() {
 void load_weights(const std::string& path) {
   static const std::vector<ParamList> models = small_models();
   const TensorFile file = read_safetensors(path);
-  for (const ParamList& model : models)
-    refused_or_done([&] { from_file(model, file.tensors, path); });
+  for (const ParamList& model : models) refused_or_done([&] { from_file(model, file.tensors, path); });
 }
 
 }  // namespace
@@ -87,8 +85,7 @@ extern "C" size_t LLVMFuzzerMutate(uint8_t* bytes, size_t size, size_t most);
 
 // Three times out of four the header alone, its length kept right: else few mutants would get past
 // the length.
-extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* bytes, size_t size, size_t most,
-                                          unsigned int seed) {
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* bytes, size_t size, size_t most, unsigned int seed) {
   uint64_t length = 0;
   if (size >= sizeof length) std::memcpy(&length, bytes, sizeof length);
   if (seed % 4 == 0 || size < sizeof length || length > size - sizeof length)

@@ -14,8 +14,8 @@ int main(int argc, char** argv) {
   if (!context.shouldExit()) {
     std::ostringstream devices;
     for (const borealis::Device d : borealis::available_devices()) devices << ' ' << d;
-    std::printf("devices:%s; matrix products by %s; %d threads\n", devices.str().c_str(),
-                borealis::gemm_provider(), borealis::threads());
+    std::printf("devices:%s; matrix products by %s; %d threads\n", devices.str().c_str(), borealis::gemm_provider(),
+                borealis::threads());
   }
   return context.run();
 }

@@ -27,8 +27,7 @@ class Table {
  public:
   std::vector<OpCase> rows;
 
-  void add(const std::string& op, const std::string& what, const std::vector<OpInput>& inputs,
-           const Function& f) {
+  void add(const std::string& op, const std::string& what, const std::vector<OpInput>& inputs, const Function& f) {
     rows.push_back({op, what, inputs, f});
   }
 
@@ -39,15 +38,13 @@ class Table {
   }
 
   // Two inputs: equal shapes, all ways of broadcasting, and one Var on both sides.
-  void binary(const std::string& op, Values values,
-              const std::function<Var(const Var&, const Var&)>& f) {
-    const std::pair<Shape, Shape> shapes[] = {
-        {{1}, {1}},       {{5, 7}, {5, 7}},    {{257, 131}, {257, 131}},  {{3, 5, 7}, {7}},
-        {{7}, {3, 5, 7}}, {{257, 131}, {131}}, {{4, 1, 3}, {2, 1}},       {{4, 6, 5}, {4, 1, 5}},
-        {{5, 1}, {1, 7}}, {{}, {3, 4}},        {{2, 3, 1, 5}, {3, 4, 1}}, {{301, 1}, {301, 113}}};
+  void binary(const std::string& op, Values values, const std::function<Var(const Var&, const Var&)>& f) {
+    const std::pair<Shape, Shape> shapes[] = {{{1}, {1}},          {{5, 7}, {5, 7}},          {{257, 131}, {257, 131}},
+                                              {{3, 5, 7}, {7}},    {{7}, {3, 5, 7}},          {{257, 131}, {131}},
+                                              {{4, 1, 3}, {2, 1}}, {{4, 6, 5}, {4, 1, 5}},    {{5, 1}, {1, 7}},
+                                              {{}, {3, 4}},        {{2, 3, 1, 5}, {3, 4, 1}}, {{301, 1}, {301, 113}}};
     for (const auto& [a, b] : shapes)
-      add(op, text(a) + " with " + text(b), {{a, values}, {b, values}},
-          [f](const Vars& x) { return f(x[0], x[1]); });
+      add(op, text(a) + " with " + text(b), {{a, values}, {b, values}}, [f](const Vars& x) { return f(x[0], x[1]); });
     add(op, "a Var with itself", {{{5, 7}, values}}, [f](const Vars& x) { return f(x[0], x[0]); });
   }
 
@@ -101,8 +98,7 @@ void Table::products() {
   struct Sizes {
     int64_t m, k, n;
   };
-  for (const auto& [m, k, n] :
-       {Sizes{1, 1, 1}, {1, 7, 1}, {7, 1, 5}, {3, 17, 31}, {64, 64, 64}, {67, 129, 131}})
+  for (const auto& [m, k, n] : {Sizes{1, 1, 1}, {1, 7, 1}, {7, 1, 5}, {3, 17, 31}, {64, 64, 64}, {67, 129, 131}})
     add("matmul", text({m, k}) + text({k, n}), {{{m, k}}, {{k, n}}}, matmul2);
   add("matmul", "batches [3, 5, 7][3, 7, 2]", {{{3, 5, 7}}, {{3, 7, 2}}}, matmul2);
   add("matmul", "batches [1, 2, 3][1, 3, 4]", {{{1, 2, 3}}, {{1, 3, 4}}}, matmul2);
@@ -112,20 +108,17 @@ void Table::products() {
     Shape x;
     int64_t out;
   };
-  for (const auto& [x, out] :
-       {Layer{{1}, 1}, {{6}, 4}, {{2, 5, 6}, 4}, {{67, 33}, 130}, {{1, 1, 3}, 7}}) {
+  for (const auto& [x, out] : {Layer{{1}, 1}, {{6}, 4}, {{2, 5, 6}, 4}, {{67, 33}, 130}, {{1, 1, 3}, 7}}) {
     const int64_t in = x[-1];
     add("linear", text(x) + " to " + std::to_string(out), {{x}, {{out, in}}},
         [](const Vars& v) { return linear(v[0], v[1]); });
-    add("linear", text(x) + " to " + std::to_string(out) + " with bias",
-        {{x}, {{out, in}}, {{out}}}, [](const Vars& v) { return linear(v[0], v[1], v[2]); });
+    add("linear", text(x) + " to " + std::to_string(out) + " with bias", {{x}, {{out, in}}, {{out}}},
+        [](const Vars& v) { return linear(v[0], v[1], v[2]); });
   }
 }
 
 void Table::shapes() {
-  add("reshape", "[2, 3, 4] to [6, 4]", {{{2, 3, 4}}}, [](const Vars& x) {
-    return reshape(x[0], {6, 4});
-  });
+  add("reshape", "[2, 3, 4] to [6, 4]", {{{2, 3, 4}}}, [](const Vars& x) { return reshape(x[0], {6, 4}); });
   add("reshape", "[1] to []", {{{1}}}, [](const Vars& x) { return reshape(x[0], {}); });
 
   const std::pair<Shape, std::vector<int>> orders[] = {{{1}, {0}},
@@ -137,38 +130,27 @@ void Table::shapes() {
                                                        {{2, 1, 3, 1, 2, 3}, {5, 3, 1, 0, 2, 4}},
                                                        {{257, 131}, {1, 0}}};
   for (const auto& [shape, order] : orders)
-    add("permute", text(shape), {{shape}},
-        [order = order](const Vars& x) { return permute(x[0], order); });
-  add("transpose", "[3, 4, 5], last two", {{{3, 4, 5}}},
-      [](const Vars& x) { return transpose(x[0]); });
-  add("transpose", "[3, 4, 5], 0 and 2", {{{3, 4, 5}}},
-      [](const Vars& x) { return transpose(x[0], 0, 2); });
+    add("permute", text(shape), {{shape}}, [order = order](const Vars& x) { return permute(x[0], order); });
+  add("transpose", "[3, 4, 5], last two", {{{3, 4, 5}}}, [](const Vars& x) { return transpose(x[0]); });
+  add("transpose", "[3, 4, 5], 0 and 2", {{{3, 4, 5}}}, [](const Vars& x) { return transpose(x[0], 0, 2); });
 
   struct Slice {
     Shape shape;
     int axis;
     int64_t first, count;
   };
-  for (const auto& [shape, axis, first, count] : {Slice{{1}, 0, 0, 1},
-                                                  {{7, 5}, 0, 2, 3},
-                                                  {{7, 5}, 1, 4, 1},
-                                                  {{3, 5, 7}, 1, 1, 3},
-                                                  {{131, 257}, -1, 3, 250}})
+  for (const auto& [shape, axis, first, count] :
+       {Slice{{1}, 0, 0, 1}, {{7, 5}, 0, 2, 3}, {{7, 5}, 1, 4, 1}, {{3, 5, 7}, 1, 1, 3}, {{131, 257}, -1, 3, 250}})
     add("slice", text(shape) + " axis " + std::to_string(axis), {{shape}},
-        [axis = axis, first = first, count = count](const Vars& x) {
-          return slice(x[0], axis, first, count);
-        });
+        [axis = axis, first = first, count = count](const Vars& x) { return slice(x[0], axis, first, count); });
   add("slice", "two that overlap", {{{7, 5}}},
       [](const Vars& x) { return slice(x[0], 0, 1, 4) * slice(x[0], 0, 3, 4); });
 
   add("concat", "one", {{{3, 2}}}, [](const Vars& x) { return concat(x, 0); });
   add("concat", "[1, 5] [4, 5] [2, 5] axis 0", {{{1, 5}}, {{4, 5}}, {{2, 5}}},
       [](const Vars& x) { return concat(x, 0); });
-  add("concat", "[3, 1, 5] [3, 4, 5] axis 1", {{{3, 1, 5}}, {{3, 4, 5}}},
-      [](const Vars& x) { return concat(x, 1); });
-  add("concat", "a Var twice, axis -1", {{{3, 4}}}, [](const Vars& x) {
-    return concat({x[0], x[0]}, -1);
-  });
+  add("concat", "[3, 1, 5] [3, 4, 5] axis 1", {{{3, 1, 5}}, {{3, 4, 5}}}, [](const Vars& x) { return concat(x, 1); });
+  add("concat", "a Var twice, axis -1", {{{3, 4}}}, [](const Vars& x) { return concat({x[0], x[0]}, -1); });
 }
 
 void Table::reductions() {
@@ -194,10 +176,8 @@ void Table::reductions() {
     std::string what = text(shape) + " axes";
     for (const int a : axes) what += ' ' + std::to_string(a);
     what += keepdim ? " kept" : "";
-    add("sum", what, {{shape}},
-        [axes = axes, keepdim = keepdim](const Vars& x) { return sum(x[0], axes, keepdim); });
-    add("mean", what, {{shape}},
-        [axes = axes, keepdim = keepdim](const Vars& x) { return mean(x[0], axes, keepdim); });
+    add("sum", what, {{shape}}, [axes = axes, keepdim = keepdim](const Vars& x) { return sum(x[0], axes, keepdim); });
+    add("mean", what, {{shape}}, [axes = axes, keepdim = keepdim](const Vars& x) { return mean(x[0], axes, keepdim); });
   }
   for (const Shape& s : {Shape{1}, Shape{17}, Shape{3, 5, 7}, Shape{257, 131}})
     for (int axis = 0; axis < s.rank(); ++axis)
@@ -219,46 +199,34 @@ void Table::rows_of_numbers() {
   for (const Shape& s : {Shape{3}, Shape{1, 7}, Shape{2, 3, 17}, Shape{300, 131}, Shape{5, 1030}}) {
     const Shape v{s[-1]};
     add("layer_norm", text(s), {{s}}, [](const Vars& x) { return layer_norm(x[0]); });
-    add("layer_norm", text(s) + " with gain", {{s}, {v}},
-        [](const Vars& x) { return layer_norm(x[0], x[1]); });
+    add("layer_norm", text(s) + " with gain", {{s}, {v}}, [](const Vars& x) { return layer_norm(x[0], x[1]); });
     add("layer_norm", text(s) + " with gain and bias", {{s}, {v}, {v}},
         [](const Vars& x) { return layer_norm(x[0], x[1], x[2], 1e-3); });
     add("rms_norm", text(s), {{s}}, [](const Vars& x) { return rms_norm(x[0]); });
-    add("rms_norm", text(s) + " with gain", {{s}, {v}},
-        [](const Vars& x) { return rms_norm(x[0], x[1]); });
+    add("rms_norm", text(s) + " with gain", {{s}, {v}}, [](const Vars& x) { return rms_norm(x[0], x[1]); });
   }
   add("layer_norm", "one Var as gain and bias", {{{4, 5}}, {{5}}},
       [](const Vars& x) { return layer_norm(x[0], x[1], x[1]); });
-  add("rms_norm", "[4, 1], eps matters", {{{4, 1}}},
-      [](const Vars& x) { return rms_norm(x[0], {}, 0.5); });
+  add("rms_norm", "[4, 1], eps matters", {{{4, 1}}}, [](const Vars& x) { return rms_norm(x[0], {}, 0.5); });
 }
 
 void Table::tokens() {
   struct Lookup {
     Shape table, ids;
   };
-  for (const auto& [table, places] :
-       {Lookup{{1, 1}, {1}}, {{5, 3}, {7}}, {{11, 33}, {2, 3, 4}}, {{61, 130}, {300}}})
+  for (const auto& [table, places] : {Lookup{{1, 1}, {1}}, {{5, 3}, {7}}, {{11, 33}, {2, 3, 4}}, {{61, 130}, {300}}})
     add("embedding", text(table) + " by " + text(places), {{table}},
-        [picked = ids(places, table[0])](const Vars& x) {
-          return embedding(x[0], picked.to(x[0].device()));
-        });
+        [picked = ids(places, table[0])](const Vars& x) { return embedding(x[0], picked.to(x[0].device())); });
 
   struct Loss {
     Shape logits;
     int64_t skipped;
   };
-  for (const auto& [logits, skipped] : {Loss{{2}, 0},
-                                        {{1, 5}, 0},
-                                        {{3, 4, 11}, 0},
-                                        {{3, 4, 11}, 5},
-                                        {{130, 257}, 3},
-                                        {{7, 1031}, 0}}) {
+  for (const auto& [logits, skipped] :
+       {Loss{{2}, 0}, {{1, 5}, 0}, {{3, 4, 11}, 0}, {{3, 4, 11}, 5}, {{130, 257}, 3}, {{7, 1031}, 0}}) {
     const int64_t V = logits[-1], count = logits.numel() / V;
     add("cross_entropy", text(logits) + ", " + std::to_string(skipped) + " ignored", {{logits}},
-        [targets = ids({count}, V, skipped)](const Vars& x) {
-          return cross_entropy(x[0], targets.to(x[0].device()));
-        });
+        [targets = ids({count}, V, skipped)](const Vars& x) { return cross_entropy(x[0], targets.to(x[0].device())); });
   }
 }
 
@@ -267,56 +235,41 @@ void Table::attention() {
     Shape x;
     int64_t heads, offset;
   };
-  for (const auto& [x, heads, offset] : {Turn{{1, 4}, 1, 0},
-                                         {{7, 8}, 1, 3},
-                                         {{2, 5, 24}, 3, 0},
-                                         {{2, 1, 16}, 2, 9},
-                                         {{3, 70, 96}, 3, 0}})
-    add("rotary", text(x) + " from " + std::to_string(offset), {{x}},
-        [heads = heads, offset = offset](const Vars& v) {
-          const Shape& s = v[0].shape();
-          const RotaryTable table =
-              rotary_table(s[-2] + offset, s[-1] / heads, v[0].dtype(), v[0].device());
-          return rotary(v[0], heads, table, offset);
-        });
+  for (const auto& [x, heads, offset] :
+       {Turn{{1, 4}, 1, 0}, {{7, 8}, 1, 3}, {{2, 5, 24}, 3, 0}, {{2, 1, 16}, 2, 9}, {{3, 70, 96}, 3, 0}})
+    add("rotary", text(x) + " from " + std::to_string(offset), {{x}}, [heads = heads, offset = offset](const Vars& v) {
+      const Shape& s = v[0].shape();
+      const RotaryTable table = rotary_table(s[-2] + offset, s[-1] / heads, v[0].dtype(), v[0].device());
+      return rotary(v[0], heads, table, offset);
+    });
 
   struct Sizes {
     int64_t batch, tq, tk, heads, dim;
   };
   for (const bool composed : {false, true})
     for (const double dropout : {0.0, 0.25}) {
-      const std::string how =
-          std::string(composed ? "composed" : "fused") + (dropout > 0 ? ", dropout " : " ");
+      const std::string how = std::string(composed ? "composed" : "fused") + (dropout > 0 ? ", dropout " : " ");
       const auto options = [composed, dropout](Rng& rng, double scale = 0) {
-        return AttentionOptions{
-            .scale = scale, .dropout = dropout, .rng = &rng, .composed = composed};
+        return AttentionOptions{.scale = scale, .dropout = dropout, .rng = &rng, .composed = composed};
       };
-      for (const auto& [b, t, tk, h, d] : {Sizes{1, 1, 1, 1, 1},
-                                           {1, 2, 2, 1, 4},
-                                           {2, 5, 5, 3, 7},
-                                           {2, 67, 67, 2, 16},
-                                           {1, 130, 130, 1, 33}})
+      for (const auto& [b, t, tk, h, d] :
+           {Sizes{1, 1, 1, 1, 1}, {1, 2, 2, 1, 4}, {2, 5, 5, 3, 7}, {2, 67, 67, 2, 16}, {1, 130, 130, 1, 33}})
         add("causal_attention", how + "packed " + text({b, t, h, d}), {{{b, t, 3 * h * d}}},
             [options, heads = h](const Vars& x) {
               Rng rng(1);
               return causal_attention(x[0], heads, options(rng));
             });
-      for (const auto& [b, tq, tk, h, d] : {Sizes{1, 1, 3, 1, 1},
-                                            {2, 3, 7, 3, 5},
-                                            {1, 1, 67, 2, 8},
-                                            {2, 65, 70, 2, 16},
-                                            {2, 4, 4, 1, 8}})
+      for (const auto& [b, tq, tk, h, d] :
+           {Sizes{1, 1, 3, 1, 1}, {2, 3, 7, 3, 5}, {1, 1, 67, 2, 8}, {2, 65, 70, 2, 16}, {2, 4, 4, 1, 8}})
         add("causal_attention", how + "apart " + text({b, tq, tk, h, d}),
-            {{{b, tq, h * d}}, {{b, tk, h * d}}, {{b, tk, h * d}}},
-            [options, heads = h](const Vars& x) {
+            {{{b, tq, h * d}}, {{b, tk, h * d}}, {{b, tk, h * d}}}, [options, heads = h](const Vars& x) {
               Rng rng(1);
               return causal_attention(x[0], x[1], x[2], heads, options(rng, 0.12));
             });
-      add("causal_attention", how + "one Var as q, k and v", {{{2, 5, 6}}},
-          [options](const Vars& x) {
-            Rng rng(1);
-            return causal_attention(x[0], x[0], x[0], 2, options(rng));
-          });
+      add("causal_attention", how + "one Var as q, k and v", {{{2, 5, 6}}}, [options](const Vars& x) {
+        Rng rng(1);
+        return causal_attention(x[0], x[0], x[0], 2, options(rng));
+      });
     }
 }
 
@@ -352,10 +305,9 @@ std::vector<Tensor> make_inputs(const OpCase& row, DType dtype, Device device) {
   Rng rng(5);  // rows of a single number get 0.66
   std::vector<Tensor> out;
   for (const OpInput& input : row.inputs) {
-    const Tensor x = input.values == Values::normal ? rng.normal(input.shape, 1, DType::f64)
-                     : input.values == Values::positive
-                         ? rng.uniform(input.shape, 0.5, 2, DType::f64)
-                         : apart(input.shape, rng);
+    const Tensor x = input.values == Values::normal     ? rng.normal(input.shape, 1, DType::f64)
+                     : input.values == Values::positive ? rng.uniform(input.shape, 0.5, 2, DType::f64)
+                                                        : apart(input.shape, rng);
     out.push_back(x.to(DType::f32).to(dtype).to(device));
   }
   return out;

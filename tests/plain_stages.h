@@ -28,12 +28,9 @@ struct Plain {
   int64_t count = 0, m = 0, n = 0;
   std::vector<double> x = {};
 
-  explicit Plain(const Tensor& t)
-      : count(t.size(0)), m(t.size(1)), n(t.size(2)), x(t.to_vector<double>()) {}
+  explicit Plain(const Tensor& t) : count(t.size(0)), m(t.size(1)), n(t.size(2)), x(t.to_vector<double>()) {}
 
-  double& at(int64_t b, int64_t i, int64_t j) {
-    return x[static_cast<size_t>((b * m + i) * n + j)];
-  }
+  double& at(int64_t b, int64_t i, int64_t j) { return x[static_cast<size_t>((b * m + i) * n + j)]; }
   std::vector<Line> rows() {
     std::vector<Line> all;
     for (int64_t b = 0; b < count; ++b)
@@ -56,8 +53,7 @@ struct Plain {
     std::vector<Line> all;
     for (int64_t b = 0; b < count; ++b) {
       all.emplace_back();
-      for (int64_t k = 0; k < m * n; ++k)
-        all.back().push_back(&x[static_cast<size_t>(b * m * n + k)]);
+      for (int64_t k = 0; k < m * n; ++k) all.back().push_back(&x[static_cast<size_t>(b * m * n + k)]);
     }
     return all;
   }

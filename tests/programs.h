@@ -59,8 +59,7 @@ inline Outcome run(const std::string& program_and_flags) {
 class Running {
  public:
   Running(const std::string& program_and_flags, const std::string& output) {
-    const std::string command =
-        "exec " BOREALIS_PROGRAMS "/" + program_and_flags + " >'" + output + "' 2>&1";
+    const std::string command = "exec " BOREALIS_PROGRAMS "/" + program_and_flags + " >'" + output + "' 2>&1";
     // No signal may meet the test's own handlers in the child.
     sigset_t all, before;
     sigfillset(&all);
@@ -73,8 +72,7 @@ class Running {
       ::_exit(127);
     }
     sigprocmask(SIG_SETMASK, &before, nullptr);
-    left_behind_ =
-        "/dev/shm/__KMP_REGISTERED_LIB_" + std::to_string(pid_) + '_' + std::to_string(::getuid());
+    left_behind_ = "/dev/shm/__KMP_REGISTERED_LIB_" + std::to_string(pid_) + '_' + std::to_string(::getuid());
   }
   ~Running() {
     if (pid_ == 0) return;
@@ -86,9 +84,7 @@ class Running {
 
   int pid() const { return pid_; }
   void send(int signal) const { ::kill(pid_, signal); }
-  bool ended() {
-    return pid_ == 0 || (::waitpid(pid_, &status_, WNOHANG) == pid_ && (pid_ = 0, true));
-  }
+  bool ended() { return pid_ == 0 || (::waitpid(pid_, &status_, WNOHANG) == pid_ && (pid_ = 0, true)); }
   // As a shell counts it: 128 + n when signal n ended it.
   int wait() {
     if (pid_ != 0) ::waitpid(pid_, &status_, 0);
@@ -107,9 +103,7 @@ class Running {
   std::string left_behind_;
 };
 
-inline void sleep_for(double seconds) {
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-}
+inline void sleep_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
 // Until it is so, a minute at most.
 template <class Condition> void wait_until(Condition&& condition) {
@@ -134,8 +128,7 @@ inline std::vector<nlohmann::json> log_of(const std::string& folder) {
 }
 
 // Wrong input: status 1, one or two lines with the expected text, and nothing made.
-inline void refuses(const std::string& command, const std::string& expected,
-                    const std::string& untouched) {
+inline void refuses(const std::string& command, const std::string& expected, const std::string& untouched) {
   INFO(command);
   const Outcome o = run(command);
   INFO(o.text);

@@ -21,9 +21,7 @@ inline std::string refusal(const std::function<void()>& f) {
   return "accepted";
 }
 
-inline bool says(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
+inline bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 using Calls = std::vector<std::pair<std::string, std::function<void()>>>;
 

@@ -77,8 +77,7 @@ std::vector<pthread_t> team() {
 using Work = std::function<Tensor()>;
 
 // C = alpha A B + beta C, kept transposed or not, in memory wider than the matrices.
-Work product(DType dtype, int64_t m, int64_t n, int64_t k, bool trans_a, bool trans_b, double alpha,
-             double beta) {
+Work product(DType dtype, int64_t m, int64_t n, int64_t k, bool trans_a, bool trans_b, double alpha, double beta) {
   Rng rng(static_cast<uint64_t>(m * 1'000'000 + n * 1000 + k));
   const auto stored = [&](int64_t rows, int64_t cols) {
     return Matrix::strided(rng.normal({rows, cols + 5}, 1, dtype), 0, rows, cols, cols + 5);
@@ -154,7 +153,7 @@ int main(int argc, char** argv) {
   std::printf(
       "%s: %lld signals during %lld products: %lld came out wrong, %lld signals met a stack "
       "pointer off the stack\n",
-      gemm_provider(), static_cast<long long>(received), static_cast<long long>(runs),
-      static_cast<long long>(wrong), static_cast<long long>(off_stack));
+      gemm_provider(), static_cast<long long>(received), static_cast<long long>(runs), static_cast<long long>(wrong),
+      static_cast<long long>(off_stack));
   return wrong || off_stack ? 1 : 0;
 }

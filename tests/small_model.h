@@ -10,8 +10,8 @@
 
 namespace borealis {
 
-inline Parameter parameter(const std::string& name, const Shape& shape, Role role, DType dtype,
-                           int64_t blocks = 1, Neurons neurons = Neurons::none) {
+inline Parameter parameter(const std::string& name, const Shape& shape, Role role, DType dtype, int64_t blocks = 1,
+                           Neurons neurons = Neurons::none) {
   uint64_t seed = 0;  // of the name, so that the order of making does not matter
   for (const char c : name) seed = 31 * seed + static_cast<unsigned char>(c);
   return {.name = name,
@@ -38,8 +38,7 @@ inline ParamList small_model(DType dtype = DType::f32) {
     list.push_back(parameter(layer + "qkv", {24, 8}, Role::hidden_matrix, dtype, 3));
     list.push_back(parameter(layer + "out", {8, 8}, Role::hidden_matrix, dtype));
     list.push_back(parameter(layer + "up", {32, 8}, Role::hidden_matrix, dtype, 1, Neurons::rows));
-    list.push_back(
-        parameter(layer + "down", {8, 32}, Role::hidden_matrix, dtype, 1, Neurons::cols));
+    list.push_back(parameter(layer + "down", {8, 32}, Role::hidden_matrix, dtype, 1, Neurons::cols));
   }
   list.push_back(parameter("head", {11, 8}, Role::head, dtype));
   list.push_back(parameter("bias", {11}, Role::vector, dtype));
@@ -59,8 +58,7 @@ inline void set_gradients(const ParamList& list, uint64_t step) {
 }
 
 inline const Parameter& find(const ParamList& list, const std::string& name) {
-  return *std::find_if(list.begin(), list.end(),
-                       [&](const Parameter& p) { return p.name == name; });
+  return *std::find_if(list.begin(), list.end(), [&](const Parameter& p) { return p.name == name; });
 }
 
 inline std::vector<Tensor> values(const ParamList& list) {

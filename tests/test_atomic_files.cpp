@@ -20,9 +20,7 @@ auto text(const std::string& content) {
   return [content](std::ostream& out) { out << content; };
 }
 
-int64_t files_in(const Folder& f) {
-  return std::distance(fs::directory_iterator(f.path), fs::directory_iterator());
-}
+int64_t files_in(const Folder& f) { return std::distance(fs::directory_iterator(f.path), fs::directory_iterator()); }
 
 }  // namespace
 
@@ -53,10 +51,9 @@ TEST_CASE("write_file_atomically: links and pipes in the way are left alone") {
   REQUIRE(::mkfifo((f / "pipe").c_str(), 0600) == 0);
   for (const std::string link : {"link", "dangling"})
     CHECK_THROWS_WITH_AS(write_file_atomically(f / link, text("x")),
-                         Contains("is a symbolic link; give the path it leads to"),
-                         std::runtime_error);
-  CHECK_THROWS_WITH_AS(write_file_atomically(f / "pipe", text("x")),
-                       Contains("is not a regular file"), std::runtime_error);
+                         Contains("is a symbolic link; give the path it leads to"), std::runtime_error);
+  CHECK_THROWS_WITH_AS(write_file_atomically(f / "pipe", text("x")), Contains("is not a regular file"),
+                       std::runtime_error);
   CHECK(read(f / "target") == "before");
   CHECK(files_in(f) == 4);
   // Nor does anything hide under the name that earlier versions wrote to first.
@@ -86,8 +83,8 @@ TEST_CASE("write_file_atomically: a full disk leaves what was there, and no litt
 
 TEST_CASE("remove_unfinished: takes away what killed writers left, and nothing else") {
   const Folder f;
-  for (const char* name : {"file", "file.12-0.tmp", "file.7-31.tmp", "file.mine.tmp", "file.tmp",
-                           "other.12-0.tmp", "file.12-0.tmp.kept"})
+  for (const char* name :
+       {"file", "file.12-0.tmp", "file.7-31.tmp", "file.mine.tmp", "file.tmp", "other.12-0.tmp", "file.12-0.tmp.kept"})
     write(f / name, "");
   remove_unfinished(f / "file");
   CHECK(files_in(f) == 5);

@@ -11,13 +11,10 @@ namespace {
 constexpr std::array floats{DType::f32, DType::f64};
 constexpr std::array balances{Balance::published, Balance::leverage};
 
-Tensor direction(const Tensor& G, const AuroraOptions& options) {
-  return aurora_direction(G, options).tensor();
-}
+Tensor direction(const Tensor& G, const AuroraOptions& options) { return aurora_direction(G, options).tensor(); }
 
 double cv(const Tensor& G, int K, double beta = 0.5, Balance balance = Balance::published) {
-  return row_cv(
-      direction(G, {.polar = Polar::svd, .balance = balance, .pp_iterations = K, .pp_beta = beta}));
+  return row_cv(direction(G, {.polar = Polar::svd, .balance = balance, .pp_iterations = K, .pp_beta = beta}));
 }
 
 }  // namespace
@@ -34,8 +31,7 @@ TEST_CASE("aurora: both ways of balancing give the same direction") {
           AuroraOptions options{.polar = method, .balance = Balance::published, .pp_iterations = K};
           const Tensor published = direction(G, options);
           options.balance = Balance::leverage;
-          CHECK(relative_error(direction(G, options), published) <
-                (dtype == DType::f64 ? 1e-9 : 1e-5));
+          CHECK(relative_error(direction(G, options), published) < (dtype == DType::f64 ? 1e-9 : 1e-5));
         }
       }
     }
@@ -78,8 +74,7 @@ TEST_CASE("aurora: row scales, row order and rotations of the columns") {
         CHECK(relative_error(direction(with_uneven_rows(G, 1), options), U) < bound);
         CHECK(relative_error(direction(affine(G, 30, 0), options), U) < bound);
         CHECK(same_bytes(direction(affine(G, -1, 0), options), affine(U, -1, 0)));
-        CHECK(relative_error(aurora_direction(Matrix(G) * Q, options).tensor(),
-                             (Matrix(U) * Q).tensor()) < bound);
+        CHECK(relative_error(aurora_direction(Matrix(G) * Q, options).tensor(), (Matrix(U) * Q).tensor()) < bound);
 
         const Tensor swapped = G.like(), expected = U.like();  // the halves trade places
         for (const auto& [to, from] : {std::pair{swapped, G}, {expected, U}}) {
@@ -93,10 +88,8 @@ TEST_CASE("aurora: row scales, row order and rotations of the columns") {
 }
 
 TEST_CASE("aurora: a balanced matrix is its own direction") {
-  const Tensor even =
-      direction(normal({60, 20}, DType::f64), {.polar = Polar::svd, .pp_iterations = 60});
-  for (const Balance balance : balances)
-    CHECK(relative_error(direction(even, {.balance = balance}), even) < 1e-9);
+  const Tensor even = direction(normal({60, 20}, DType::f64), {.polar = Polar::svd, .pp_iterations = 60});
+  for (const Balance balance : balances) CHECK(relative_error(direction(even, {.balance = balance}), even) < 1e-9);
 }
 
 TEST_CASE("aurora: zero rows stay zero and disturb nobody") {
@@ -110,8 +103,7 @@ TEST_CASE("aurora: zero rows stay zero and disturb nobody") {
         REQUIRE(all_finite(U));
         CHECK(same_bytes(U.rows(0, 2), Tensor::zeros({2, 12}, dtype)));
         // The target is cols/rows with the dead rows counted: only a common factor, which is lost.
-        CHECK(relative_error(U.rows(2, 46), direction(alive, options)) <
-              (dtype == DType::f64 ? 1e-9 : 2e-5));
+        CHECK(relative_error(U.rows(2, 46), direction(alive, options)) < (dtype == DType::f64 ? 1e-9 : 2e-5));
 
         const Tensor zero = Tensor::zeros({48, 12}, dtype);
         CHECK(same_bytes(direction(zero, options), zero));
@@ -144,20 +136,16 @@ TEST_CASE("aurora: a batch is its matrices one by one") {
     for (const Balance balance : balances) {
       const Matrix all = aurora_direction(G, {.balance = balance});
       for (int64_t i = 0; i < 3; ++i)
-        CHECK(relative_error(all.at(i).tensor(),
-                             aurora_direction(Matrix(G).at(i), {.balance = balance}).tensor()) <
+        CHECK(relative_error(all.at(i).tensor(), aurora_direction(Matrix(G).at(i), {.balance = balance}).tensor()) <
               (dtype == DType::f64 ? 1e-12 : 1e-5));
     }
   }
 }
 
 TEST_CASE("aurora: settings by name") {
-  for (const Balance b : {Balance::none, Balance::published, Balance::leverage})
-    CHECK(parse<Balance>(name(b)) == b);
-  for (const Where w : {Where::tall, Where::nonsquare, Where::wide, Where::up_gate})
-    CHECK(parse<Where>(name(w)) == w);
-  CHECK_THROWS_WITH(parse<Where>("up"),
-                    "where: there is no 'up'; known are tall, nonsquare, wide, up_gate");
+  for (const Balance b : {Balance::none, Balance::published, Balance::leverage}) CHECK(parse<Balance>(name(b)) == b);
+  for (const Where w : {Where::tall, Where::nonsquare, Where::wide, Where::up_gate}) CHECK(parse<Where>(name(w)) == w);
+  CHECK_THROWS_WITH(parse<Where>("up"), "where: there is no 'up'; known are tall, nonsquare, wide, up_gate");
   CHECK_THROWS_WITH(parse<Balance>("code"),
                     "balance: there is no 'code'; known are none, published, leverage, paper, "
                     "riemannian");

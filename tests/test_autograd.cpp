@@ -88,15 +88,13 @@ TEST_CASE("backward: misuse says what is wrong") {
   const Var x = leaf({1, 2});
   CHECK_THROWS_WITH_AS((x * x).backward(), "backward: the loss must be a single number, got [2]",
                        std::invalid_argument);
-  CHECK_THROWS_WITH_AS(Var(Tensor({1})).backward(), Contains("nothing here needs a gradient"),
-                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Var(Tensor({1})).backward(), Contains("nothing here needs a gradient"), std::invalid_argument);
   CHECK_THROWS_WITH_AS(Var().value(), "var: this Var holds no value", std::invalid_argument);
 
   const Var y = square(x), loss = sum(y);
   loss.backward();
   CHECK_THROWS_WITH_AS(loss.backward(), Contains("has been used already"), std::invalid_argument);
-  CHECK_THROWS_WITH_AS(sum(y + y).backward(), Contains("(square) has been used already"),
-                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(sum(y + y).backward(), Contains("(square) has been used already"), std::invalid_argument);
 }
 
 TEST_CASE("NoGrad: nothing is recorded while it lives, also nested") {
@@ -127,8 +125,7 @@ TEST_CASE("slot: the first writer gets beta = 0 and may find anything there, the
 
 TEST_CASE("slot and add: a rule that returns the wrong shape is named") {
   const Var x = leaf({1, 2});
-  const Var y =
-      record("crooked", x.value(), {x}, [](Backward& bw) { bw.add(0, Tensor({3}, DType::f64)); });
+  const Var y = record("crooked", x.value(), {x}, [](Backward& bw) { bw.add(0, Tensor({3}, DType::f64)); });
   CHECK_THROWS_WITH_AS(sum(y).backward(), "crooked: the gradient of an input [2] came out as [3]",
                        std::invalid_argument);
 }
@@ -171,11 +168,9 @@ TEST_CASE("anomaly: the first op with a NaN is named, with the tensor that went 
   const Var x = leaf({1, -2}, "layer.weight"), bad = leaf({std::nan("")}, "layer.bias");
   CHECK_THROWS_WITH_AS(log(x), Contains("log is the first op"), std::runtime_error);
   CHECK_THROWS_WITH_AS(log(x), Contains("'layer.weight' [2]"), std::runtime_error);
-  CHECK_THROWS_WITH_AS(exp(bad), Contains("'layer.bias' [1] (not finite itself)"),
-                       std::runtime_error);
+  CHECK_THROWS_WITH_AS(exp(bad), Contains("'layer.bias' [1] (not finite itself)"), std::runtime_error);
   CHECK_THROWS_WITH_AS(log(-1 * exp(x)), Contains("the output of mul [2]"), std::runtime_error);
-  CHECK_THROWS_WITH_AS(x + bad,
-                       Contains("its inputs are 'layer.weight' [2], 'layer.bias' [1] (not"),
+  CHECK_THROWS_WITH_AS(x + bad, Contains("its inputs are 'layer.weight' [2], 'layer.bias' [1] (not"),
                        std::runtime_error);
   sum(exp(x)).backward();
 }
@@ -184,8 +179,7 @@ TEST_CASE("anomaly: the first gradient rule with an infinity is named") {
   const Var x = leaf({0, 1}, "layer.weight");
   {
     const Anomaly on;
-    CHECK_THROWS_WITH_AS(sum(sqrt(x)).backward(), Contains("the gradient rule of sqrt"),
-                         std::runtime_error);
+    CHECK_THROWS_WITH_AS(sum(sqrt(x)).backward(), Contains("the gradient rule of sqrt"), std::runtime_error);
   }
   x.zero_grad();
   sum(sqrt(x)).backward();  // off again
@@ -209,15 +203,13 @@ TEST_CASE("leaves: moved to an arena they keep value and gradient, assigned they
   CHECK_FALSE(handle.grad());
   sum(x).backward();
   CHECK(gradient(x) == Numbers{1, 1});
-  CHECK_THROWS_WITH_AS(x.assign(Tensor({3})), "assign: [2] cannot become [3]",
-                       std::invalid_argument);
-  CHECK_THROWS_WITH_AS((x + x).move_to(values, values), "move_to: only leaves live in an arena",
-                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(x.assign(Tensor({3})), "assign: [2] cannot become [3]", std::invalid_argument);
+  CHECK_THROWS_WITH_AS((x + x).move_to(values, values), "move_to: only leaves live in an arena", std::invalid_argument);
 }
 
 TEST_CASE("keep_grad: an inner gradient stays, and nobody else's changes") {
   const Var a = leaf({1, 2}), b = leaf({3, 4});
-  const Var u = 2 * a, v = 3 * b, s = u + v;  // u, v and s share one gradient,
+  const Var u = 2 * a, v = 3 * b, s = u + v;                        // u, v and s share one gradient,
   const Var loss = sum(s + u * Tensor::of<double>({2}, {10, 10}));  // and u gets more
   u.keep_grad();
   s.keep_grad();
@@ -233,10 +225,9 @@ TEST_CASE("keep_grad: an inner gradient stays, and nobody else's changes") {
   CHECK_THROWS_WITH_AS(sum(u).backward(), Contains("used already"), std::invalid_argument);
   u.zero_grad();
   CHECK_FALSE(u.grad());
-  CHECK_THROWS_WITH_AS(
-      Var(Tensor({2})).keep_grad(),
-      "keep_grad: no gradient will come to this value, since nothing that wants one went into it",
-      std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Var(Tensor({2})).keep_grad(),
+                       "keep_grad: no gradient will come to this value, since nothing that wants one went into it",
+                       std::invalid_argument);
 }
 
 TEST_CASE("Var: printed with its value and its gradient") {
@@ -250,8 +241,7 @@ TEST_CASE("Var: printed with its value and its gradient") {
   CHECK(printed(Tensor::full({}, 3)) == "f32[] {3}");
   CHECK(printed(x) == "f64[2] {1, 2}, min 1, mean 1.5, max 2; no gradient yet");
   sum(square(x)).backward();
-  CHECK(printed(x) ==
-        "f64[2] {1, 2}, min 1, mean 1.5, max 2; gradient f64[2] {2, 4}, min 2, mean 3, max 4");
+  CHECK(printed(x) == "f64[2] {1, 2}, min 1, mean 1.5, max 2; gradient f64[2] {2, 4}, min 2, mean 3, max 4");
 }
 
 TEST_CASE("assign: gradient descent reads like its formula") {
@@ -289,6 +279,6 @@ TEST_CASE("gradcheck: rejects a gradient that is all zero, missing or NaN, and f
   CHECK(gradcheck(second_unused, {x, x}).error >= 1);
   const auto undefined = [](const std::vector<Var>& v) { return log(-v[0]); };
   CHECK(gradcheck(undefined, {x}).error >= 1);
-  CHECK_THROWS_WITH_AS(gradcheck(zero, {x.to(DType::f32)}),
-                       "gradcheck: the inputs must be f64, got f32[4]", std::invalid_argument);
+  CHECK_THROWS_WITH_AS(gradcheck(zero, {x.to(DType::f32)}), "gradcheck: the inputs must be f64, got f32[4]",
+                       std::invalid_argument);
 }

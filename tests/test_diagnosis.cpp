@@ -53,13 +53,10 @@ Spectral::Report report_of(const Gpt& model, std::vector<double> leverage, int64
 
 const std::vector<Census::Flags> nobody_silent(2, Census::Flags(16));
 
-nlohmann::json first_mlp(const Census& census) {
-  return census.to_json().at("mlps").at("blocks.0.mlp");
-}
+nlohmann::json first_mlp(const Census& census) { return census.to_json().at("mlps").at("blocks.0.mlp"); }
 
 int columns(const std::string& line) {
-  return static_cast<int>(
-      std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<int>(std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 void check_picture(const Census& census, int lines) {
@@ -121,8 +118,7 @@ TEST_CASE("diagnosis: of SwiGLU's two rows both must be still") {
   Census census(model);
   std::vector<double> gate(16, 1.0), up(16, 1.0);
   gate[0] = up[1] = gate[2] = up[2] = 0.001;
-  for (int i = 0; i < 3; ++i)
-    census.add({report_of(model, gate, 0), report_of(model, up, 1)}, nobody_silent);
+  for (int i = 0; i < 3; ++i) census.add({report_of(model, gate, 0), report_of(model, up, 1)}, nobody_silent);
   CHECK(first_mlp(census).at("still") == 1);
 }
 
@@ -136,13 +132,12 @@ TEST_CASE("diagnosis: what goes into the log") {
   silent[0][9] = silent[1][0] = silent[1][1] = 1;
   census.add({report_of(model, leverage)}, silent);
   const nlohmann::json j = census.to_json();
-  CHECK(j.at("matrices").at("blocks.0.mlp.fc.weight0") ==
-        nlohmann::json{{"row_norm_cv", 0.25},
-                       {"polar_error", 0.125},
-                       {"alignment", 0.5},
-                       {"update_to_weight", 0.0078125},
-                       {"effective_rank", 7.0},
-                       {"leverage", {0.0, 1.0, 1.0, 1.0, 4.0}}});
+  CHECK(j.at("matrices").at("blocks.0.mlp.fc.weight0") == nlohmann::json{{"row_norm_cv", 0.25},
+                                                                         {"polar_error", 0.125},
+                                                                         {"alignment", 0.5},
+                                                                         {"update_to_weight", 0.0078125},
+                                                                         {"effective_rank", 7.0},
+                                                                         {"leverage", {0.0, 1.0, 1.0, 1.0, 4.0}}});
   CHECK(j.at("mlps").at("blocks.0.mlp") ==
         nlohmann::json{{"units", 16}, {"silent", 1}, {"still", 0}, {"below", {1, 2, 3}}});
   CHECK(j.at("mlps").at("blocks.1.mlp").at("silent") == 2);
@@ -202,11 +197,9 @@ TEST_CASE("diagnosis: without a spectral optimizer it tells how far the weights 
   const nlohmann::json j = diagnosis.census().to_json();
   CHECK(j.at("matrices").size() == 2 * (3 + 1 + 2 + 1));
   const auto& gate = j.at("matrices").at("blocks.1.mlp.gate.weight");
-  CHECK(gate.at("update_to_weight").get<double>() ==
-        doctest::Approx(std::sqrt(moved / weight)).epsilon(1e-4));
+  CHECK(gate.at("update_to_weight").get<double>() == doctest::Approx(std::sqrt(moved / weight)).epsilon(1e-4));
   CHECK(gate.at("effective_rank") > 1);
-  for (const char* key : {"polar_error", "alignment"})
-    CHECK(std::isnan(gate.at(key).get<double>()));
+  for (const char* key : {"polar_error", "alignment"}) CHECK(std::isnan(gate.at(key).get<double>()));
 }
 
 TEST_CASE("train_gpt: diagnosing changes no byte of the run") {

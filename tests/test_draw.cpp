@@ -49,6 +49,5 @@ TEST_CASE("draw: a neuron map shows the weakest of neighbours, and the dead") {
   CHECK(neuron_map(seven, 3, std::vector<uint8_t>{0, 1, 0, 0, 0, 0, 0}) == "×▅▁");
   CHECK(neuron_map(Values{nan_value, nan_value, 1, nan_value}, 2) == " ▅");
   CHECK_THROWS_WITH(neuron_map(seven, 0), "neuron_map: a width of 0; it must be at least 1");
-  CHECK_THROWS_WITH(neuron_map(seven, 3, std::vector<uint8_t>{1}),
-                    "neuron_map: 1 flags for 7 neurons");
+  CHECK_THROWS_WITH(neuron_map(seven, 3, std::vector<uint8_t>{1}), "neuron_map: 1 flags for 7 neurons");
 }

@@ -48,8 +48,7 @@ TEST_CASE("edges: norms take eps = 0 and a last axis of one number") {
 }
 
 TEST_CASE("edges: rotary positions and head sizes") {
-  for (const auto& [size, good] :
-       {std::pair{0, false}, {2, false}, {4, true}, {6, false}, {8, true}})
+  for (const auto& [size, good] : {std::pair{0, false}, {2, false}, {4, true}, {6, false}, {8, true}})
     CHECK(takes([size = size] { rotary_table(8, size); }) == good);
   CHECK(!takes([] { rotary_table(8, -4); }));
   const RotaryTable table = rotary_table(8, 4);
@@ -73,15 +72,12 @@ TEST_CASE("edges: attention's heads, scale, dropout and shapes") {
   const auto attends = [&](int64_t heads, const AttentionOptions& o) {
     return takes([&] { causal_attention(zeros({2, 4, 12}), heads, o); });
   };
-  for (const auto& [heads, good] :
-       {std::pair{-1, false}, {0, false}, {1, true}, {3, false}, {4, true}, {8, false}})
+  for (const auto& [heads, good] : {std::pair{-1, false}, {0, false}, {1, true}, {3, false}, {4, true}, {8, false}})
     CHECK(attends(heads, {}) == good);
-  for (const auto& [p, good] :
-       {std::pair{0.0, true}, {0.9, true}, {1.0, false}, {-0.1, false}, {not_a_number, false}})
+  for (const auto& [p, good] : {std::pair{0.0, true}, {0.9, true}, {1.0, false}, {-0.1, false}, {not_a_number, false}})
     CHECK(attends(1, {.dropout = p, .rng = &rng}) == good);
   CHECK(attends(1, {.dropout = 0, .rng = nullptr}));
-  for (const auto& [scale, good] :
-       {std::pair{0.0, true}, {2.0, true}, {-0.1, false}, {not_a_number, false}})
+  for (const auto& [scale, good] : {std::pair{0.0, true}, {2.0, true}, {-0.1, false}, {not_a_number, false}})
     CHECK(attends(1, {.scale = scale}) == good);
   CHECK(!takes([] { causal_attention(zeros({4, 12}), 1); }));
   CHECK(!takes([] { causal_attention(zeros({1, 2, 4, 12}), 1); }));
@@ -137,8 +133,7 @@ TEST_CASE("edges: slices, joins and reductions") {
 
 TEST_CASE("edges: keys that a row does not see have no share in logsumexp, and no gradient") {
   const RowsArgs rows{.rows = 2, .cols = 3, .causal_rows = 2, .causal_offset = 0};
-  const Tensor x = Tensor::of<double>({2, 3}, {1, 50, 60, 2, 2, 70}),
-               dy = Tensor::full({2}, 1, DType::f64);
+  const Tensor x = Tensor::of<double>({2, 3}, {1, 50, 60, 2, 2, 70}), dy = Tensor::full({2}, 1, DType::f64);
   const Tensor y({2}, DType::f64), dx = x.like();
   backend(x.device()).logsumexp(y, x, rows);
   CHECK(relative_error(y, Tensor::of<double>({2}, {1, 2 + std::log(2.0)})) < 1e-15);
@@ -151,8 +146,7 @@ TEST_CASE("edges: devices as text") {
   CHECK(parse_device("cuda") == Device{Device::Kind::cuda, 0});
   CHECK(parse_device("cuda:0") == Device{Device::Kind::cuda, 0});
   CHECK(parse_device("cuda:17") == Device{Device::Kind::cuda, 17});
-  for (const char* text :
-       {"", "abc", "cpu:0", "cuda:", "cuda:x", "cuda:1x", "cuda:100", "cudb", "xcuda:1"})
+  for (const char* text : {"", "abc", "cpu:0", "cuda:", "cuda:x", "cuda:1x", "cuda:100", "cudb", "xcuda:1"})
     CHECK_MESSAGE(!takes([&] { parse_device(text); }), text);
 }
 
@@ -168,9 +162,7 @@ TEST_CASE("edges: as many threads as are asked for, one per core at 0") {
 }
 
 TEST_CASE("edges: products") {
-  const auto multiplies = [](const Shape& a, const Shape& b) {
-    return takes([&] { matmul(zeros(a), zeros(b)); });
-  };
+  const auto multiplies = [](const Shape& a, const Shape& b) { return takes([&] { matmul(zeros(a), zeros(b)); }); };
   CHECK(multiplies({2, 3}, {3, 1}));
   CHECK(multiplies({5, 2, 3}, {5, 3, 1}));
   CHECK(!multiplies({5, 2, 3}, {1, 3, 1}));
@@ -248,8 +240,7 @@ TEST_CASE("edges: AdamW's numbers and the learning rate") {
   CHECK(makes({.weight_decay = 0}));
   for (const double bad : {-1e-9, infinity, not_a_number}) CHECK(!makes({.weight_decay = bad}));
   CHECK(takes([] { check_rate("it", 0); }));
-  for (const double bad : {-1e-9, infinity, not_a_number})
-    CHECK(!takes([&] { check_rate("it", bad); }));
+  for (const double bad : {-1e-9, infinity, not_a_number}) CHECK(!takes([&] { check_rate("it", bad); }));
 
   AdamW adamw(arena, {});
   OptimizerState state = adamw.state();

@@ -32,8 +32,7 @@ double ulps(float y, double truth) {
   if (std::isnan(truth)) return std::isnan(y) ? 0 : HUGE_VAL;
   const float nearest = static_cast<float>(truth);
   if (std::isinf(nearest) || std::isinf(y)) return y == nearest ? 0 : HUGE_VAL;
-  const double spacing =
-      std::ldexp(1.0, std::max(std::ilogb(nearest == 0 ? 1e-45f : nearest), -126) - 23);
+  const double spacing = std::ldexp(1.0, std::max(std::ilogb(nearest == 0 ? 1e-45f : nearest), -126) - 23);
   return std::abs(y - truth) / spacing;
 }
 
@@ -59,8 +58,7 @@ TEST_CASE("tensors: printed with type, shape, first numbers and statistics") {
   CHECK(printed(Tensor({0, 3})) == "f32[0, 3] {}");
   CHECK(printed(Tensor::full({}, 3)) == "f32[] {3}");
   CHECK(printed(Tensor::of<int32_t>({2}, {4, -1})) == "i32[2] {4, -1}, min -1, mean 1.5, max 4");
-  CHECK(printed(counting({3, 4})) ==
-        "f64[3, 4] {0, 1, 2, 3, 4, 5, 6, 7, …}, min 0, mean 5.5, max 11");
+  CHECK(printed(counting({3, 4})) == "f64[3, 4] {0, 1, 2, 3, 4, 5, 6, 7, …}, min 0, mean 5.5, max 11");
   CHECK(printed(Tensor::of<float>({4}, {1, NAN, 3, -INFINITY})) ==
         "f32[4] {1, nan, 3, -inf}, min 1, mean 2, max 3, 2 not finite");
   CHECK(printed(Tensor::of<float>({2}, {INFINITY, INFINITY})) == "f32[2] {inf, inf}, 2 not finite");
@@ -93,25 +91,19 @@ TEST_CASE("tensor: views and their limits") {
   CHECK(numbers(t.rows(1, 2)) == std::vector<double>{3, 4, 5, 6, 7, 8});
   CHECK(numbers(t.flat_view(5, {2})) == std::vector<double>{5, 6});
   CHECK(t.rows(4, 0).numel() == 0);
-  CHECK_THROWS_WITH_AS(t.rows(3, 2), Contains("outside the leading axis of [4, 3]"),
-                       std::invalid_argument);
-  CHECK_THROWS_WITH_AS(t.reshape({5, 2}), "reshape: [4, 3] has 12 numbers, but [5, 2] has 10",
-                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(t.rows(3, 2), Contains("outside the leading axis of [4, 3]"), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(t.reshape({5, 2}), "reshape: [4, 3] has 12 numbers, but [5, 2] has 10", std::invalid_argument);
   CHECK_THROWS_WITH_AS(t.flat_view(11, {2}), Contains("does not fit"), std::invalid_argument);
   CHECK_THROWS_WITH_AS(t.item(), "item: [4, 3] is not a single number", std::invalid_argument);
-  CHECK_THROWS_WITH_AS(t.data<float>(), "tensor: asked for f32, but [4, 3] holds f64",
-                       std::invalid_argument);
-  CHECK_THROWS_WITH_AS(Tensor().data<float>(), "data: this tensor was never made",
-                       std::invalid_argument);
-  CHECK_THROWS_WITH_AS(Tensor::of<float>({3}, {1, 2}), "tensor: [3] takes 3 values, got 2",
-                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(t.data<float>(), "tensor: asked for f32, but [4, 3] holds f64", std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Tensor().data<float>(), "data: this tensor was never made", std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Tensor::of<float>({3}, {1, 2}), "tensor: [3] takes 3 values, got 2", std::invalid_argument);
 }
 
 TEST_CASE("tensor: types convert, empty tensors are fine") {
   const Tensor t = Tensor::of<float>({3}, {1.5f, -2, 1e30f});
   CHECK(numbers(t.to(DType::f64)) == std::vector<double>{1.5, -2, 1e30f});
-  CHECK(Tensor::of<int32_t>({2}, {3, -4}).to(DType::f64).to_vector<double>() ==
-        std::vector<double>{3, -4});
+  CHECK(Tensor::of<int32_t>({2}, {3, -4}).to(DType::f64).to_vector<double>() == std::vector<double>{3, -4});
   const Tensor none({0, 4});
   CHECK(none.clone().to(DType::f64).numel() == 0);
   none.fill(1);
@@ -192,8 +184,7 @@ TEST_CASE("philox: the published known answers") {
   };
   check(0, {{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}});
   check(0xffffffff, {{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}});
-  const PhiloxBits pi =
-      philox(0xa4093822, 0x299f31d0, 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344);
+  const PhiloxBits pi = philox(0xa4093822, 0x299f31d0, 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344);
   const PhiloxBits expected{{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}};
   CHECK(std::memcmp(pi.word, expected.word, sizeof pi.word) == 0);
 }
@@ -231,12 +222,9 @@ TEST_CASE("rng: streams differ, steps resume, moments are right") {
 TEST_CASE("fast mathematics: f32 within 2 ulp, special numbers as they should be") {
   const auto exp_exact = [](double x) { return x < -87.33654785 ? 0.0 : std::exp(x); };
   CHECK(worst_ulps([](float x) { return fast::exp(x); }, exp_exact) <= 2);
-  CHECK(worst_ulps([](float x) { return fast::log(x); }, [](double x) { return std::log(x); }) <=
-        2);
-  CHECK(worst_ulps([](float x) { return fast::tanh(x); }, [](double x) { return std::tanh(x); }) <=
-        2);
-  CHECK(worst_ulps([](float x) { return fast::erf(x); }, [](double x) { return std::erf(x); }) <=
-        2);
+  CHECK(worst_ulps([](float x) { return fast::log(x); }, [](double x) { return std::log(x); }) <= 2);
+  CHECK(worst_ulps([](float x) { return fast::tanh(x); }, [](double x) { return std::tanh(x); }) <= 2);
+  CHECK(worst_ulps([](float x) { return fast::erf(x); }, [](double x) { return std::erf(x); }) <= 2);
 
   const float infinity = std::numeric_limits<float>::infinity();
   CHECK(fast::exp(0.0f) == 1);
@@ -254,14 +242,13 @@ TEST_CASE("broadcasting: NumPy's rule, and a text that names both shapes") {
   CHECK(broadcast_shape("add", {}, {5}) == Shape{5});
   CHECK(broadcast_shape("add", {0, 3}, {1}) == Shape{0, 3});
   CHECK_THROWS_WITH_AS(broadcast_shape("add", {4, 6, 5}, {6, 4}),
-                       Contains("add: [4, 6, 5] and [6, 4] do not broadcast"),
-                       std::invalid_argument);
+                       Contains("add: [4, 6, 5] and [6, 4] do not broadcast"), std::invalid_argument);
   const Tensor y = binary("mul", BinaryOp::mul, counting({2, 1}), counting({3}));
   CHECK(numbers(y) == std::vector<double>{0, 0, 0, 0, 1, 2});
   CHECK(numbers(sum_to(counting({2, 3}), {3})) == std::vector<double>{3, 5, 7});
   CHECK(numbers(sum_to(counting({2, 3}), {2, 1})) == std::vector<double>{3, 12});
-  CHECK_THROWS_WITH_AS(binary("add", BinaryOp::add, Tensor({2}), Tensor({2}, DType::f64)),
-                       Contains("do not mix"), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(binary("add", BinaryOp::add, Tensor({2}), Tensor({2}, DType::f64)), Contains("do not mix"),
+                       std::invalid_argument);
 }
 
 TEST_CASE("reductions: sums over any axes, and over nothing") {
@@ -299,6 +286,5 @@ TEST_CASE("reductions: sum of squares, finiteness, maximum with NaN and ties") {
 
 TEST_CASE("permute: the order names each axis once") {
   CHECK(numbers(permute(counting({2, 3}), {1, 0})) == std::vector<double>{0, 3, 1, 4, 2, 5});
-  CHECK_THROWS_WITH_AS(permute(counting({2, 3}), {0, 0}), Contains("must name each axis"),
-                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(permute(counting({2, 3}), {0, 0}), Contains("must name each axis"), std::invalid_argument);
 }

@@ -30,8 +30,7 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
        "add: [4, 6, 5] and [6, 4] do not broadcast: sizes 5 and 4 differ and neither is 1 (axes "
        "are matched "
        "from the last)"},
-      {[] { zeros({3}) * zeros({3}, DType::f64); },
-       "mul: f32[3] and f64[3] do not mix; convert one with to()"},
+      {[] { zeros({3}) * zeros({3}, DType::f64); }, "mul: f32[3] and f64[3] do not mix; convert one with to()"},
       {[] { zeros({3}) / 0.0; }, "div: division of [3] by the constant 0"},
       {[] {
          matmul(zeros({8, 64}), zeros({128, 256}));

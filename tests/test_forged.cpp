@@ -108,8 +108,7 @@ TEST_CASE("forged checkpoints: what is claimed costs nothing before it is refuse
   write_checkpoint(f / "modern", honest(GptConfig::modern()));
 
   const std::string deep(150000, '['), end(150000, ']');
-  write(f / "deep",
-        file_of("{\"w\":{\"dtype\":" + deep + end + ",\"shape\":[1],\"data_offsets\":[0,4]}}", 4));
+  write(f / "deep", file_of("{\"w\":{\"dtype\":" + deep + end + ",\"shape\":[1],\"data_offsets\":[0,4]}}", 4));
   for (const std::string& program : {sampling_from(f / "deep"), "inspect " + (f / "deep")})
     refuses(program, "has a header that nests too deep, in the entry 'w'");
   std::string objects;
@@ -117,8 +116,7 @@ TEST_CASE("forged checkpoints: what is claimed costs nothing before it is refuse
   write(f / "deep", file_of(objects, 0));
   refuses(sampling_from(f / "deep"), "has a header that nests too deep, in the entry 'a'");
 
-  const auto sized = [&](const std::string& base, const Change& change,
-                         const std::string& expected) {
+  const auto sized = [&](const std::string& base, const Change& change, const std::string& expected) {
     forge(f / base, f / "out/ckpt.safetensors", change);
     refuses(sampling_from(f / "out/ckpt.safetensors"), expected);
     refuses("train_gpt --threads 1 --init_from resume --out_dir " + (f / "out"), expected);
@@ -133,8 +131,7 @@ TEST_CASE("forged checkpoints: what is claimed costs nothing before it is refuse
   sized("good", both(option("n_layer", 1000), weight("w", Tensor::zeros({4'000'000}))),
         "a model of 1000 layers, but weights of 17 tensors");
   sized("modern",
-        both(both(option("block_size", 1'000'000), option("n_embd", 64)),
-             weight("w", Tensor::zeros({200'000}))),
+        both(both(option("block_size", 1'000'000), option("n_embd", 64)), weight("w", Tensor::zeros({200'000}))),
         "block_size = 1000000 is too much for rotary positions of 32 channels");
 }
 
@@ -153,8 +150,7 @@ TEST_CASE("forged checkpoints: a description that does not hold together is refu
       {text("vocabulary", R"(["\n","a","b","c",""])"), "holds what is no character"},
       {text("vocabulary", R"(["\n","a","b","→",99])"), "holds what is no character"},
       {text("vocabulary", R"([10,"a","b","c","→"])"), "holds what is no character"},
-      {text("vocabulary", R"(["\n","a","b","→","c"])"),
-       "characters of the vocabulary do not ascend"},
+      {text("vocabulary", R"(["\n","a","b","→","c"])"), "characters of the vocabulary do not ascend"},
       {text("vocabulary", R"(["\n","→"])"), "2 different characters for a model of 5"},
       {text("vocabulary", "{}"), "0 different characters for a model of 5"},
       {text("step", "12abc"), "step '12abc' is no count"},
@@ -188,13 +184,11 @@ TEST_CASE("forged checkpoints: a description that does not hold together is refu
   };
   for (const auto& [change, expected] : cases) {
     forge(f / "good", f / "bad", change);
-    CHECK_THROWS_WITH_AS(read_checkpoint(f / "bad"), doctest::Contains(expected),
-                         std::runtime_error);
+    CHECK_THROWS_WITH_AS(read_checkpoint(f / "bad"), doctest::Contains(expected), std::runtime_error);
     CHECK_THROWS_WITH(read_checkpoint(f / "bad"), doctest::Contains("its description is damaged"));
   }
   forge(f / "good", f / "bad", option("vocab", 6));
-  refuses(sampling_from(f / "bad"),
-          "bad: its description is damaged (5 different characters for a model of 6)");
+  refuses(sampling_from(f / "bad"), "bad: its description is damaged (5 different characters for a model of 6)");
 }
 
 TEST_CASE("forged checkpoints: an optimizer's state that is not the run's, or no numbers") {
@@ -206,8 +200,7 @@ TEST_CASE("forged checkpoints: an optimizer's state that is not the run's, or no
                                  const char* expected) {
     auto state = good.optimizer;
     change(state);
-    CHECK_THROWS_WITH_AS(optimizer.load_state({3, state}, "FILE"), doctest::Contains(expected),
-                         std::runtime_error);
+    CHECK_THROWS_WITH_AS(optimizer.load_state({3, state}, "FILE"), doctest::Contains(expected), std::runtime_error);
     CHECK_THROWS_WITH(optimizer.load_state({3, state}, "FILE"), doctest::Contains("FILE: "));
   };
   const std::string first = good.optimizer.begin()->first;
@@ -215,11 +208,8 @@ TEST_CASE("forged checkpoints: an optimizer's state that is not the run's, or no
                 "has 'left/over', which this optimizer does not keep");
   refuses_state([&](auto& s) { s.erase(first); }, "the saved state has no '");
   refuses_state([&](auto& s) { s[first] = Tensor::zeros({3, 1, 2}); }, "[3, 1, 2]");
-  refuses_state(
-      [&](auto& s) {
-        s[first] = Tensor::full(s[first].shape(), std::numeric_limits<double>::infinity());
-      },
-      "holds NaN or infinity");
+  refuses_state([&](auto& s) { s[first] = Tensor::full(s[first].shape(), std::numeric_limits<double>::infinity()); },
+                "holds NaN or infinity");
   optimizer.load_state({3, good.optimizer}, "FILE");
 }
 

@@ -62,21 +62,18 @@ TEST_CASE("sampling: begins with a line break, or else with the vocabulary's fir
   CHECK(first_text("", Vocabulary("cab")) == "a");
   CHECK(first_text("", Vocabulary("→é")) == "é");
   CHECK(first_text("ba", Vocabulary("cab")) == "ba");
-  CHECK_THROWS_WITH(first_text("", Vocabulary("")),
-                    "sample: an empty vocabulary holds nothing to start with");
+  CHECK_THROWS_WITH(first_text("", Vocabulary("")), "sample: an empty vocabulary holds nothing to start with");
 }
 
 TEST_CASE("sampling: a token outside the vocabulary, or logits that are no numbers, are refused") {
   const Vocabulary vocabulary("abc");
   CHECK(vocabulary.decode(2) == "c");
   for (const int32_t token : {-1, 3})
-    CHECK_THROWS_WITH_AS(vocabulary.decode(token),
-                         Contains("is outside the vocabulary of 3 characters"),
+    CHECK_THROWS_WITH_AS(vocabulary.decode(token), Contains("is outside the vocabulary of 3 characters"),
                          std::invalid_argument);
   Rng rng(1);
   CHECK_THROWS_WITH_AS(draw({}, {}, rng), Contains("no logits"), std::invalid_argument);
-  for (const float z :
-       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
+  for (const float z : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
     CHECK_THROWS_WITH_AS(draw({1, z}, {}, rng), Contains("NaN or infinity"), std::runtime_error);
   CHECK(draw({1, 3, 2}, {.temperature = 0}, rng) == 1);
   CHECK(draw({-3e38f, 3e38f}, {.temperature = 1e-300}, rng) == 1);
@@ -91,8 +88,7 @@ TEST_CASE("sample_gpt: a text without a line break trains and samples") {
               "--max_iters 1 --eval_iters 1 --data " +
               (f / "text") + " --out_dir " + (f / "out"))
               .status == 0);
-  const Outcome o =
-      run("sample_gpt --max_new_tokens 4 --checkpoint " + (f / "out/ckpt.safetensors"));
+  const Outcome o = run("sample_gpt --max_new_tokens 4 --checkpoint " + (f / "out/ckpt.safetensors"));
   INFO(o.text);
   CHECK(o.status == 0);
   CHECK(o.text.size() == 1 + 4 + 1);

@@ -29,10 +29,9 @@ struct Pair {
 };
 
 std::vector<Pair> pairs(const HelloGpt& mine, const Gpt& theirs) {
-  std::vector<Pair> all{{mine.tokens, theirs.tokens.weight},
-                        {mine.positions, theirs.positions->weight}};
-  const auto add = [&](const HelloGpt::Layer& a, const Parameter& w, const Parameter& b,
-                       int64_t part = 0, int64_t parts = 1) {
+  std::vector<Pair> all{{mine.tokens, theirs.tokens.weight}, {mine.positions, theirs.positions->weight}};
+  const auto add = [&](const HelloGpt::Layer& a, const Parameter& w, const Parameter& b, int64_t part = 0,
+                       int64_t parts = 1) {
     all.push_back({a.w, w, part, parts});
     all.push_back({a.b, b, part, parts});
   };
@@ -73,8 +72,7 @@ TEST_CASE("hello_gpt: loss, gradients and AdamW's steps are those of nn::Gpt in 
   Rng rng(4);
   const Gpt theirs(c, rng, DType::f64);
   // Far from the initial values, where biases are 0 and all scores nearly equal.
-  for (const Parameter& p : theirs.parameters())
-    p.var.assign(p.var + rng.normal(p.var.shape(), 0.2, DType::f64));
+  for (const Parameter& p : theirs.parameters()) p.var.assign(p.var + rng.normal(p.var.shape(), 0.2, DType::f64));
   const ParamArena arena(theirs.parameters());
   AdamW optimizer(arena, {.beta1 = 0.9, .beta2 = 0.99, .weight_decay = 0.1, .decays = is_any});
 
@@ -106,8 +104,7 @@ TEST_CASE("hello_gpt: loss, gradients and AdamW's steps are those of nn::Gpt in 
     for (size_t i = 0; i < both.size(); ++i) adamw(both[i].mine, m[i], v[i], step);
     optimizer.step(0.003);
     arena.zero_grad();
-    for (const Pair& p : both)
-      CHECK(difference(p.mine.value(), p.of(p.theirs.var.value())) <= 1e-12);
+    for (const Pair& p : both) CHECK(difference(p.mine.value(), p.of(p.theirs.var.value())) <= 1e-12);
   }
 }
 
@@ -145,8 +142,7 @@ TEST_CASE("hello_gpt: the program learns, writes on, and says what is wrong") {
   INFO(o.text);
   REQUIRE(o.status == 0);
   double first = 0, last = 0;
-  REQUIRE(std::sscanf(o.text.c_str(), "step    1  loss %lf\nstep  100  loss %lf", &first, &last) ==
-          2);
+  REQUIRE(std::sscanf(o.text.c_str(), "step    1  loss %lf\nstep  100  loss %lf", &first, &last) == 2);
   CHECK(first > 2.8);  // ln 21 = 3.04: it guesses
   CHECK(first < 3.3);
   CHECK(last < 1.5);

@@ -59,8 +59,7 @@ void check_model(const GptConfig& c, const Table& table) {
       if (ends_with(p.name, end)) {
         ++found;
         const int64_t rows = p.var.shape()[0] / p.blocks;
-        for (int64_t b = 0; b < p.blocks; ++b)
-          check_normal(p.var.value().rows(b * rows, rows), std);
+        for (int64_t b = 0; b < p.blocks; ++b) check_normal(p.var.value().rows(b * rows, rows), std);
       }
     CHECK(found == 1);
   }
@@ -119,7 +118,6 @@ TEST_CASE("layers: a Linear that was told nothing keeps the spread of its inputs
   CHECK(layer.weight.role == Role::hidden_matrix);
   check_normal(layer.weight.var.value(), 1 / std::sqrt(400.0));
   for (const double b : layer.bias.var.value().to_vector<double>()) CHECK(b == 0);
-  CHECK(spread(layer(rng.normal({50, 400}, 1)).value().to_vector<double>()).std ==
-        doctest::Approx(1).epsilon(0.05));
+  CHECK(spread(layer(rng.normal({50, 400}, 1)).value().to_vector<double>()).std == doctest::Approx(1).epsilon(0.05));
   check_normal(Linear("zeros", 40, 30, {rng}, {.std = 0}).weight.var.value(), 0);
 }

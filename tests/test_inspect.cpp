@@ -61,15 +61,12 @@ TEST_CASE("inspect: counts weak rows, matrix by matrix") {
   CHECK(has(weak, "100x20"));
   CHECK(has(weak, "│▁▁       █       │ 0.00 1.10 1.10 1.10  1.10  0.30 "));
   CHECK(has(weak, "    4    7   10    4  █ "));
-  CHECK(has(
-      line_of(o, "h.2.mlp.c_fc"),
-      "30x10  │        █        │ 1.00 1.00 1.00 1.00  1.00  0.00     ·    ·    ·    ·  █ 10/10"));
-  for (const std::string block : {"q", "k", "v"})
-    CHECK(has(line_of(o, "h.2.attn.c_attn[" + block + "]"), " 4x4 "));
+  CHECK(has(line_of(o, "h.2.mlp.c_fc"),
+            "30x10  │        █        │ 1.00 1.00 1.00 1.00  1.00  0.00     ·    ·    ·    ·  █ 10/10"));
+  for (const std::string block : {"q", "k", "v"}) CHECK(has(line_of(o, "h.2.attn.c_attn[" + block + "]"), " 4x4 "));
   CHECK(has(line_of(o, "zero"), "all zero"));
   CHECK(has(line_of(o, "bad"), "holds NaN or infinity"));
-  for (const std::string absent : {"bias", "ids", "optimizer/x/momentum"})
-    CHECK(line_of(o, absent).empty());
+  for (const std::string absent : {"bias", "ids", "optimizer/x/momentum"}) CHECK(line_of(o, absent).empty());
   CHECK(o.text.find("h.2.") < o.text.find("h.10."));
 
   CHECK(o.says("142 rows in 7 matrices; all zero: 1; with NaN or infinity: 1."));

@@ -14,8 +14,7 @@ using doctest::Contains;
 namespace {
 
 double at(const MatrixView& m, int64_t i, int64_t j, int64_t p = 0, int64_t q = 0) {
-  const int64_t k =
-      p * m.batch.stride[0] + q * m.batch.stride[1] + i * m.row_stride + j * m.col_stride;
+  const int64_t k = p * m.batch.stride[0] + q * m.batch.stride[1] + i * m.row_stride + j * m.col_stride;
   return m.dtype == DType::f64 ? static_cast<const double*>(m.data)[k]
                                : static_cast<double>(static_cast<const float*>(m.data)[k]);
 }
@@ -31,8 +30,7 @@ Tensor product(const Matrix& A, const Matrix& B, const Matrix& C, double alpha, 
           double s = 0;
           const bool a = A.batch().total() > 1, b = B.batch().total() > 1;
           for (int64_t k = 0; k < A.cols(); ++k)
-            s +=
-                at(A.view(), i, k, a ? p : 0, a ? q : 0) * at(B.view(), k, j, b ? p : 0, b ? q : 0);
+            s += at(A.view(), i, k, a ? p : 0, a ? q : 0) * at(B.view(), k, j, b ? p : 0, b ? q : 0);
           *y++ = alpha * s + (beta == 0 ? 0 : beta * at(C.view(), i, j, p, q));
         }
   return out;
@@ -60,13 +58,11 @@ TEST_CASE("matrix: views, transposes, batches, and their limits") {
   CHECK(M.t().rows() == 5);
   CHECK(M.batch().total() == 6);
   CHECK(M.tensor().same_storage(t));
-  CHECK(relative_error(values(M.at(4)).reshape({4, 5}),
-                       t.reshape({6, 4, 5}).rows(4, 1).reshape({4, 5})) == 0);
+  CHECK(relative_error(values(M.at(4)).reshape({4, 5}), t.reshape({6, 4, 5}).rows(4, 1).reshape({4, 5})) == 0);
   CHECK_THROWS_WITH_AS(M.t().tensor(), Contains("is not contiguous"), std::invalid_argument);
   CHECK_THROWS_WITH_AS(M.at(6), "matrix: number 6 of a batch of 6", std::invalid_argument);
   CHECK_THROWS_WITH_AS(Matrix(Tensor({3})), Contains("[3] is not a matrix"), std::invalid_argument);
-  CHECK_THROWS_WITH_AS(Matrix::strided(t, 101, 4, 5, 5), Contains("does not fit"),
-                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Matrix::strided(t, 101, 4, 5, 5), Contains("does not fit"), std::invalid_argument);
 }
 
 TEST_CASE("gemm: all transposes, leading dimensions, alpha and beta") {
@@ -93,10 +89,8 @@ TEST_CASE("gemm: all transposes, leading dimensions, alpha and beta") {
             // What lies beside C is not touched.
             const std::vector<double> now = c.to_vector<double>(), was = edge.to_vector<double>();
             for (int64_t i = 0; i < m; ++i) {
-              CHECK(now[static_cast<size_t>(i * (n + 2) + n)] ==
-                    was[static_cast<size_t>(i * (n + 2) + n)]);
-              CHECK(now[static_cast<size_t>(i * (n + 2) + n + 1)] ==
-                    was[static_cast<size_t>(i * (n + 2) + n + 1)]);
+              CHECK(now[static_cast<size_t>(i * (n + 2) + n)] == was[static_cast<size_t>(i * (n + 2) + n)]);
+              CHECK(now[static_cast<size_t>(i * (n + 2) + n + 1)] == was[static_cast<size_t>(i * (n + 2) + n + 1)]);
             }
           }
 }
@@ -150,16 +144,14 @@ TEST_CASE("gemm: batches, repeated ones, heads inside packed rows") {
     const Matrix Q = Matrix::strided(q, 0, 6, 4, 12, {{2, 3}, {72, 4}});
     CHECK(relative_error(values(Q * Q.t()), product(Q, Q.t(), Q * Q.t(), 1, 0)) <= bound(type));
   }
-  CHECK_THROWS_WITH_AS(Matrix(Tensor({2, 3})) * Matrix(Tensor({2, 3})), Contains("do not fit"),
+  CHECK_THROWS_WITH_AS(Matrix(Tensor({2, 3})) * Matrix(Tensor({2, 3})), Contains("do not fit"), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(Matrix(Tensor({2, 3, 4})) * Matrix(Tensor({3, 4, 2})), Contains("batches differ"),
                        std::invalid_argument);
-  CHECK_THROWS_WITH_AS(Matrix(Tensor({2, 3, 4})) * Matrix(Tensor({3, 4, 2})),
-                       Contains("batches differ"), std::invalid_argument);
 }
 
 TEST_CASE("matrix kernels: row norms, scaling, sums, by definition") {
   for (const DType type : {DType::f32, DType::f64})
-    for (const auto& [rows, cols] :
-         {std::pair<int64_t, int64_t>{1, 1}, {5, 7}, {67, 300}, {300, 67}})
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {5, 7}, {67, 300}, {300, 67}})
       for (const bool turned : {false, true}) {
         const Shape shape{rows, cols};  // clang 14 cannot capture the two
         INFO(shape, turned);
@@ -196,8 +188,8 @@ TEST_CASE("matrix kernels: row norms, scaling, sums, by definition") {
         scale_each(Y, X, f);
         CHECK(relative_error(flat(Y), each) <= bound(type));
       }
-  CHECK_THROWS_WITH_AS(scale_rows(Tensor({3}), Matrix(Tensor({4, 2}))),
-                       Contains("scale_rows: d is [3]"), std::invalid_argument);
+  CHECK_THROWS_WITH_AS(scale_rows(Tensor({3}), Matrix(Tensor({4, 2}))), Contains("scale_rows: d is [3]"),
+                       std::invalid_argument);
 }
 
 TEST_CASE("matrix kernels: Cholesky and the triangular solve undo the product") {
@@ -231,8 +223,7 @@ TEST_CASE("matrix kernels: Cholesky and the triangular solve undo the product") 
 
 TEST_CASE("matrix kernels: the polar factor by SVD is orthogonal, zero stays zero") {
   Backend& cpu = backend(Device{});
-  for (const auto& [rows, cols] :
-       {std::pair<int64_t, int64_t>{1, 1}, {9, 1}, {1, 9}, {20, 7}, {7, 20}, {16, 16}}) {
+  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {9, 1}, {1, 9}, {20, 7}, {7, 20}, {16, 16}}) {
     const Shape shape{rows, cols};
     INFO(shape);
     const Matrix X = Rng(6).normal({rows, cols}, 1, DType::f64), U = X.like();
@@ -257,10 +248,8 @@ TEST_CASE("matrix kernels: the same bytes for any number of threads") {
     backend(Device{}).solve_lower(Z.view(), L.view());
     const Tensor s({1}, DType::f64);
     backend(Device{}).sum_squares(s, a);
-    return std::vector<Tensor>{gram.tensor(),      L.tensor(),
-                               Z.tensor(),         s,
-                               row_sum_squares(A), scale_rows(d, A).tensor(),
-                               (A * gram).tensor()};
+    return std::vector<Tensor>{
+        gram.tensor(), L.tensor(), Z.tensor(), s, row_sum_squares(A), scale_rows(d, A).tensor(), (A * gram).tensor()};
   };
   set_threads(1);
   const std::vector<Tensor> alone = all();

@@ -85,8 +85,8 @@ TEST_CASE("matrix stats: effective rank of known spectra") {
     CHECK(rank_of(X) == close(geometric_rank(24, .8)));
     CHECK(rank_of(Matrix(X).t()) == rank_of(X));
     CHECK(rank_of(packed(Matrix(X).t())) == rank_of(X));
-    for (const double scale : dtype == DType::f64 ? std::array{1e-18, 1e18, 1e-300, 1e300}
-                                                  : std::array{1e-18, 1e18, 1e-30, 1e30})
+    for (const double scale :
+         dtype == DType::f64 ? std::array{1e-18, 1e18, 1e-300, 1e300} : std::array{1e-18, 1e18, 1e-30, 1e30})
       CHECK(rank_of(affine(X, scale, 0)) == close(rank_of(X)));
 
     const Tensor batch = normal({3, 10, 30}, dtype);
@@ -99,8 +99,7 @@ TEST_CASE("matrix stats: effective rank of known spectra") {
 }
 
 TEST_CASE("matrix stats: the effective rank of what is not finite is NaN") {
-  for (const double bad :
-       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     const Tensor X = normal({6, 5}, DType::f32);
     X.data<float>()[7] = static_cast<float>(bad);
     CHECK(std::isnan(rank_of(X)));

@@ -84,23 +84,19 @@ const Change as_it_is = [](const Tensor& T) { return T.clone(); };
 
 // How large a gradient must be for every eps to be far below it. MuonEq-RC divides by lengths
 // twice: the polar factor, which has an eps too, is given something the larger the smaller G is.
-double gradient_size(const SpectralConfig& config) {
-  return config.pre == Pre::rows_columns ? 1e-4 : 100;
-}
+double gradient_size(const SpectralConfig& config) { return config.pre == Pre::rows_columns ? 1e-4 : 100; }
 
 // SWAN's rows have mean 0, so (1, …, 1) is a null vector, which CANS-12 would make 6868 times
 // larger if rounding did not spare it exactly.
-double f32_bound(const SpectralConfig& config) {
-  return config.pre == Pre::standardize ? 4e-4 : 2e-5;
-}
+double f32_bound(const SpectralConfig& config) { return config.pre == Pre::standardize ? 4e-4 : 2e-5; }
 
 // W after two steps on two gradients, from W = 0, or from a W with a length where one is needed.
 // `change` is made to both gradients, `turn` to W too.
-Tensor after_two_steps(const SpectralConfig& config, const Shape& shape, DType dtype,
-                       const Change& change = as_it_is, const Change& turn = as_it_is) {
+Tensor after_two_steps(const SpectralConfig& config, const Shape& shape, DType dtype, const Change& change = as_it_is,
+                       const Change& turn = as_it_is) {
   const Single one(shape, dtype, shape[0] > shape[1] ? Neurons::rows : Neurons::none);
-  const Tensor start = config.decay == Decay::hyperball ? normal(shape, DType::f64, 3)
-                                                        : Tensor::zeros(shape, DType::f64);
+  const Tensor start =
+      config.decay == Decay::hyperball ? normal(shape, DType::f64, 3) : Tensor::zeros(shape, DType::f64);
   one.w().copy_from(turn(start));
   Spectral optimizer(one.arena, config);
   for (uint64_t t = 1; t <= 2; ++t) {
@@ -129,8 +125,7 @@ Tensor rotated(const Tensor& T) { return (Matrix(rotation(T.size(0))) * T).tenso
 // Row i to place 5 i + 2 (mod their number: 48, 16 or 12).
 Tensor shuffled(const Tensor& T) {
   const Tensor to = T.like();
-  for (int64_t i = 0; i < T.size(0); ++i)
-    to.rows((5 * i + 2) % T.size(0), 1).copy_from(T.rows(i, 1));
+  for (int64_t i = 0; i < T.size(0); ++i) to.rows((5 * i + 2) % T.size(0), 1).copy_from(T.rows(i, 1));
   return to;
 }
 Change on_columns(const Change& change) {
@@ -189,9 +184,7 @@ TEST_CASE("methods: rotations, row and column scales") {
         const auto W = [&](const Change& change, const Change& turn) {
           return after_two_steps(config, shape, dtype, change, turn);
         };
-        const auto turned = [&](const Change& turn, const Tensor& T) {
-          return turn(T.to(DType::f64)).to(dtype);
-        };
+        const auto turned = [&](const Change& turn, const Tensor& T) { return turn(T.to(DType::f64)).to(dtype); };
         const Tensor base = W(as_it_is, as_it_is);
         is("left rotation", left_tall, left_wide, W(as_it_is, rotated), turned(rotated, base));
         is("right rotation", right_tall, right_wide, W(as_it_is, on_columns(rotated)),
@@ -222,8 +215,7 @@ TEST_CASE("methods: sign, size and order") {
         else
           CHECK(relative_error(larger, base) < bound);
         CHECK(relative_error(W(as_it_is, shuffled), shuffled(base)) < bound);
-        CHECK(relative_error(W(as_it_is, on_columns(shuffled)), on_columns(shuffled)(base)) <
-              bound);
+        CHECK(relative_error(W(as_it_is, on_columns(shuffled)), on_columns(shuffled)(base)) < bound);
       }
     }
   }
@@ -245,8 +237,7 @@ TEST_CASE("methods: how large updates are") {
       G.copy_from(affine(G, gradient_size(config), 0));
       optimizer.step(1e-3);
       axpby(before, 1, one.w(), -1);
-      const double rms =
-          std::sqrt(dot(before, before) / static_cast<double>(before.numel())) / 1e-3;
+      const double rms = std::sqrt(dot(before, before) / static_cast<double>(before.numel())) / 1e-3;
       CHECK(rms == doctest::Approx(shape == tall ? line.rms_tall : line.rms_wide).epsilon(0.2));
     }
   }
@@ -291,8 +282,7 @@ TEST_CASE("methods: both momenta go the same way") {
       SpectralConfig ema = without_eps(row.config), sum = ema;
       ema.momentum = Momentum::ema;
       sum.momentum = Momentum::sum;
-      CHECK(relative_error(after_two_steps(ema, shape, DType::f64),
-                           after_two_steps(sum, shape, DType::f64)) < 1e-8);
+      CHECK(relative_error(after_two_steps(ema, shape, DType::f64), after_two_steps(sum, shape, DType::f64)) < 1e-8);
     }
   });
 }
@@ -305,15 +295,11 @@ TEST_CASE("methods: what is not balanced is Muon, to the bit") {
     for (const DType dtype : floats) {
       for (const Shape& shape : {tall, wide, square}) {
         CAPTURE(shape);
-        const bool balanced =
-            row.config.direction.balance != Balance::none && shape[0] != shape[1] &&
-            (where == Where::nonsquare || (where == Where::wide) == (shape[0] < shape[1]));
-        const Tensor W = after_two_steps(row.config, shape, dtype),
-                     U = after_two_steps(plain, shape, dtype);
+        const bool balanced = row.config.direction.balance != Balance::none && shape[0] != shape[1] &&
+                              (where == Where::nonsquare || (where == Where::wide) == (shape[0] < shape[1]));
+        const Tensor W = after_two_steps(row.config, shape, dtype), U = after_two_steps(plain, shape, dtype);
         CHECK(same_bytes(W, U) == !balanced);
-        const auto cv = [&](const Tensor& T) {
-          return row_cv(shape[0] > shape[1] ? Matrix(T) : Matrix(T).t());
-        };
+        const auto cv = [&](const Tensor& T) { return row_cv(shape[0] > shape[1] ? Matrix(T) : Matrix(T).t()); };
         if (balanced) CHECK(cv(W) < 0.8 * cv(U));
       }
     }
@@ -341,8 +327,7 @@ TEST_CASE("methods: zero moves nothing, and a zero row stays zero") {
         const Tensor W = after_two_steps(row.config, shape, dtype, as_it_is, without_rows);
         REQUIRE(all_finite(W));
         CHECK(relative_error(W.rows(3, 2), zero.rows(3, 2)) == 0);
-        for (const double square_sum : row_sum_squares(W.rows(0, 3)).to_vector<double>())
-          CHECK(square_sum > 0);
+        for (const double square_sum : row_sum_squares(W.rows(0, 3)).to_vector<double>()) CHECK(square_sum > 0);
       }
     }
   });
@@ -380,8 +365,7 @@ TEST_CASE("methods: the state is as large as the table says") {
       const OptimizerState state = Spectral(one.arena, row.config).state();
       for (const auto& [key, tensor] : state.tensors) numbers += tensor.numel();
       CHECK(static_cast<double>(numbers) ==
-            doctest::Approx(static_cast<double>(shape.numel()) *
-                            state_per_weight(row.config, shape[0], shape[1]))
+            doctest::Approx(static_cast<double>(shape.numel()) * state_per_weight(row.config, shape[0], shape[1]))
                 .epsilon(1e-9));
     }
   });

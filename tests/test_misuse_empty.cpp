@@ -44,8 +44,7 @@ TEST_CASE("empty: pointwise ops, shapes and reductions") {
          {Op([](const Var& x) { return square(x); }), Op([](const Var& x) { return -x / 2 + 1; }),
           Op([](const Var& x) { return relu(x) * gelu(x) - exp(x); }),
           Op([](const Var& x) { return swiglu(x, x) / soft_cap(x, 2); }),
-          Op([&](const Var& x) { return dropout(x, 0.5, rng); }),
-          Op([](const Var& x) { return softmax(x); }),
+          Op([&](const Var& x) { return dropout(x, 0.5, rng); }), Op([](const Var& x) { return softmax(x); }),
           Op([](const Var& x) { return log_softmax(x, 0); })})
       CHECK(run([&](const auto& x) { return op(x[0]); }, {s}) == s);
     CHECK(run([](const auto& x) { return sum(x[0]); }, {s}) == Shape{});
@@ -58,11 +57,7 @@ TEST_CASE("empty: pointwise ops, shapes and reductions") {
   CHECK(run([](const auto& x) { return x[0] + x[1]; }, {{0, 3}, {1, 3}}) == Shape{0, 3});
   CHECK(run([](const auto& x) { return x[0] * x[1]; }, {{2, 1}, {0}}) == Shape{2, 0});
   CHECK(run([](const auto& x) { return transpose(x[0]); }, {{0, 3}}) == Shape{3, 0});
-  CHECK(run(
-            [](const auto& x) {
-              return concat({x[0], x[1]}, 1);
-            },
-            {{2, 0}, {2, 3}}) == Shape{2, 3});
+  CHECK(run([](const auto& x) { return concat({x[0], x[1]}, 1); }, {{2, 0}, {2, 3}}) == Shape{2, 3});
   CHECK(run([](const auto& x) { return max(x[0], 1); }, {{0, 3}}) == Shape{0});
   CHECK(refusal([] { max(leaf({3, 0}), 1); }) == "max: axis 1 of [3, 0] is empty");
   CHECK(run([](const auto& x) { return slice(x[0], 0, 4, 0); }, {{4, 3}}) == Shape{0, 3});
@@ -89,23 +84,14 @@ TEST_CASE("empty: products, norms, tokens") {
   const Var bias = leaf({4});
   CHECK(same_bytes(linear(leaf({1, 0}), leaf({4, 0}), bias).value(), bias.value().reshape({1, 4})));
 
-  CHECK(run([](const auto& x) { return layer_norm(x[0], x[1], x[2]); }, {{0, 3}, {3}, {3}}) ==
-        Shape{0, 3});
-  CHECK(run([](const auto& x) { return rms_norm(x[0], x[1]); }, {{2, 0, 3}, {3}}) ==
-        Shape{2, 0, 3});
-  CHECK(refusal([] {
-          rms_norm(leaf({3, 0}));
-        }) == "rms_norm: [3, 0] has no last axis to normalise");
+  CHECK(run([](const auto& x) { return layer_norm(x[0], x[1], x[2]); }, {{0, 3}, {3}, {3}}) == Shape{0, 3});
+  CHECK(run([](const auto& x) { return rms_norm(x[0], x[1]); }, {{2, 0, 3}, {3}}) == Shape{2, 0, 3});
+  CHECK(refusal([] { rms_norm(leaf({3, 0})); }) == "rms_norm: [3, 0] has no last axis to normalise");
 
   const auto ids = [](const Shape& s) { return Tensor(s, DType::i32); };
-  CHECK(run(
-            [&](const auto& x) {
-              return embedding(x[0], ids({2, 0}));
-            },
-            {{5, 3}}) == Shape{2, 0, 3});
+  CHECK(run([&](const auto& x) { return embedding(x[0], ids({2, 0})); }, {{5, 3}}) == Shape{2, 0, 3});
   CHECK(run([&](const auto& x) { return embedding(x[0], ids({0})); }, {{0, 3}}) == Shape{0, 3});
-  CHECK(run([&](const auto& x) { return embedding(x[0], Tensor::zeros({2}, DType::i32)); },
-            {{5, 0}}) == Shape{2, 0});
+  CHECK(run([&](const auto& x) { return embedding(x[0], Tensor::zeros({2}, DType::i32)); }, {{5, 0}}) == Shape{2, 0});
   CHECK(run([&](const auto& x) { return cross_entropy(x[0], ids({0})); }, {{0, 7}}) == Shape{});
   CHECK(refusal([&] {
           cross_entropy(leaf({3, 0}), ids({0}));
@@ -120,17 +106,13 @@ TEST_CASE("empty: rotary and attention") {
   CHECK(refusal([&] {
           turn(std::vector{leaf({1, 3, 0})});
         }) == "rotary: the table [8, 2] does not serve positions 0 … 3 of [1, 3, 0] with 1 heads");
-  CHECK(refusal([] {
-          causal_attention(leaf({1, 3, 0}), 2);
-        }) == "attention: [1, 3, 0] does not split into 2 heads");
+  CHECK(refusal([] { causal_attention(leaf({1, 3, 0}), 2); }) == "attention: [1, 3, 0] does not split into 2 heads");
   for (const bool composed : {false, true}) {
     const auto f = [composed](const auto& x) { return attend(x, composed); };
     CHECK(run(f, {{0, 3, 4}, {0, 3, 4}, {0, 3, 4}}) == Shape{0, 3, 4});
     CHECK(run(f, {{2, 0, 4}, {2, 0, 4}, {2, 0, 4}}) == Shape{2, 0, 4});
     CHECK(run(f, {{2, 0, 4}, {2, 3, 4}, {2, 3, 4}}) == Shape{2, 0, 4});
-    const auto packed = [composed](const auto& x) {
-      return causal_attention(x[0], 2, {.composed = composed});
-    };
+    const auto packed = [composed](const auto& x) { return causal_attention(x[0], 2, {.composed = composed}); };
     CHECK(run(packed, {{2, 0, 12}}) == Shape{2, 0, 4});
   }
 }

@@ -28,8 +28,7 @@ TEST_CASE("misuse: sizes near 2^63 overflow nothing") {
         "leading axis of [4, 3]");
   Shape changed{2, 3};
   const Batch far{{1, 2}, {0, huge}}, many{{huge, huge}, {0, 0}}, back{{1, 2}, {0, -3}};
-  const auto strided = [&](int64_t first, int64_t rows, int64_t cols, int64_t ld,
-                           const Batch& batch = {}) {
+  const auto strided = [&](int64_t first, int64_t rows, int64_t cols, int64_t ld, const Batch& batch = {}) {
     return [=] { Matrix::strided(t, first, rows, cols, ld, batch); };
   };
   const Calls calls{{"rows", [&] { t.rows(1, huge); }},
@@ -93,34 +92,31 @@ TEST_CASE("misuse: outputs that lie in the memory of an input") {
   const Matrix A = a, B = b;
   const auto part = [&](int64_t first) { return Matrix(long_one.flat_view(first, {6, 6})); };
   const Tensor row = a.reshape({36}).rows(0, 6), vector = a.reshape({36});
-  check_refused({{"gemm", [&] { gemm(A, A, A); }},
-                 {"gemm", [&] { gemm(A, A, B); }},
-                 {"gemm", [&] { gemm(A, B, A.t()); }},
-                 {"gemm", [&] { gemm(part(0), part(35), B); }},
-                 {"gemm", [&] { gemm(part(35), B, part(0)); }},
-                 {"gemm", [&] { gemm_symmetric(A, A, A.t()); }},
-                 {"axpby", [&] { axpby(A, 1, A.t(), 0); }},
-                 {"axpby", [&] { axpby(part(1), 1, part(0), 0); }},
-                 {"axpby", [&] { axpby(vector.rows(1, 5), 1, vector.rows(0, 5), 0); }},
-                 {"scale_rows", [&] { scale_rows(A.t(), b.rows(0, 1), A); }},
-                 {"scale_rows", [&] { scale_rows(A, row, B); }},
-                 {"scale_each", [&] { scale_each(A, B, row.rows(3, 1)); }},
-                 {"unary_grad",
-                  [&] {
-                    unary_grad(UnaryOp::tanh, vector.rows(1, 5), vector.rows(0, 5),
-                               b.reshape({36}).rows(0, 5), 0, 0);
-                  }},
-                 {"copy", [&] { vector.rows(1, 5).copy_from(vector.rows(0, 5)); }},
-                 {"copy_into_slice", [&] { copy_into_slice(a, a, 0, 0, 1); }},
-                 {"copy_into_slice", [&] { copy_into_slice(a, a.rows(1, 2), 0, 2, 0); }},
-                 {"copy_from_slice", [&] { copy_from_slice(a.rows(0, 2), a, 0, 1, 0); }}},
-                "the output lies in the memory of an input");
+  check_refused(
+      {{"gemm", [&] { gemm(A, A, A); }},
+       {"gemm", [&] { gemm(A, A, B); }},
+       {"gemm", [&] { gemm(A, B, A.t()); }},
+       {"gemm", [&] { gemm(part(0), part(35), B); }},
+       {"gemm", [&] { gemm(part(35), B, part(0)); }},
+       {"gemm", [&] { gemm_symmetric(A, A, A.t()); }},
+       {"axpby", [&] { axpby(A, 1, A.t(), 0); }},
+       {"axpby", [&] { axpby(part(1), 1, part(0), 0); }},
+       {"axpby", [&] { axpby(vector.rows(1, 5), 1, vector.rows(0, 5), 0); }},
+       {"scale_rows", [&] { scale_rows(A.t(), b.rows(0, 1), A); }},
+       {"scale_rows", [&] { scale_rows(A, row, B); }},
+       {"scale_each", [&] { scale_each(A, B, row.rows(3, 1)); }},
+       {"unary_grad",
+        [&] { unary_grad(UnaryOp::tanh, vector.rows(1, 5), vector.rows(0, 5), b.reshape({36}).rows(0, 5), 0, 0); }},
+       {"copy", [&] { vector.rows(1, 5).copy_from(vector.rows(0, 5)); }},
+       {"copy_into_slice", [&] { copy_into_slice(a, a, 0, 0, 1); }},
+       {"copy_into_slice", [&] { copy_into_slice(a, a.rows(1, 2), 0, 2, 0); }},
+       {"copy_from_slice", [&] { copy_from_slice(a.rows(0, 2), a, 0, 1, 0); }}},
+      "the output lies in the memory of an input");
   const Tensor two({2, 6, 6});
   const Batch twice{{1, 2}, {0, 0}}, lapped{{1, 2}, {0, 20}};
-  check_refused(
-      {{"gemm", [&] { gemm(Matrix::strided(a, 0, 6, 6, 6, twice), two, B); }},
-       {"axpby", [&] { axpby(Matrix::strided(long_one, 0, 6, 6, 6, lapped), 1, two, 0); }}},
-      "matrices of the output lie on each other");
+  check_refused({{"gemm", [&] { gemm(Matrix::strided(a, 0, 6, 6, 6, twice), two, B); }},
+                 {"axpby", [&] { axpby(Matrix::strided(long_one, 0, 6, 6, 6, lapped), 1, two, 0); }}},
+                "matrices of the output lie on each other");
   CHECK(refusal([&] { gemm(A, two, B); }) == "gemm: the batches differ: [6, 6] and 2 x [6, 6]");
   CHECK(same_bytes(a, b));
 }
@@ -144,8 +140,7 @@ TEST_CASE("misuse: what may share memory still does") {
   CHECK(same_bytes(packed.reshape({12, 2, 8}).rows(0, 1).reshape({2, 8}).rows(0, 1),
                    packed.reshape({12, 2, 8}).rows(0, 1).reshape({2, 8}).rows(1, 1)));
   CHECK(says(refusal([&] { axpby(q, 1, head(4), 0); }), "lies in the memory"));
-  gemm(Matrix::strided(packed, 0, 12, 8, 16), Matrix::strided(packed, 8, 12, 8, 16),
-       Tensor::zeros({8, 8}));
+  gemm(Matrix::strided(packed, 0, 12, 8, 16), Matrix::strided(packed, 8, 12, 8, 16), Tensor::zeros({8, 8}));
   CHECK(packed.to_vector<float>()[0] == 0);
   copy_into_slice(a, a.rows(0, 1), 0, 1, 0);
   CHECK(same_bytes(a.rows(0, 1), a.rows(1, 1)));

@@ -45,9 +45,7 @@ TEST_CASE("misuse: two optimizers for one parameter") {
     CHECK(refusal([&] { Spectral again(arena, muon()); }) ==
           "Muon: 'h.0.out' is stepped by Muon already; say which parameters each optimizer takes, "
           "as with is_hidden_matrix and is_other");
-    CHECK(refusal([&] {
-            AdamW again(arena, {}, is_other);
-          }).starts_with("AdamW: 'embed' is stepped by AdamW already"));
+    CHECK(refusal([&] { AdamW again(arena, {}, is_other); }).starts_with("AdamW: 'embed' is stepped by AdamW already"));
   }
   AdamW all(arena);  // the others are gone
   AdamW moved = std::move(all);

@@ -26,8 +26,7 @@ GptConfig tiny(GptConfig c) {
 Tensor ids(int64_t B, int64_t T, int64_t vocab, uint64_t seed) {
   const Tensor t({B, T}, DType::i32);
   Rng rng(seed);
-  for (int64_t i = 0; i < t.numel(); ++i)
-    t.data<int32_t>()[i] = static_cast<int32_t>(rng.below(vocab));
+  for (int64_t i = 0; i < t.numel(); ++i) t.data<int32_t>()[i] = static_cast<int32_t>(rng.below(vocab));
   return t;
 }
 
@@ -45,10 +44,8 @@ struct Run {
 
   Run(const GptConfig& c, Rng& rng, const SpectralConfig& config)
       : model(c, rng),
-        optimizer(
-            model.parameters(),
-            {.matrices = config, .adamw = {.weight_decay = 0}, .rates = {0.02, 0.01, 0.01, 0.01}}) {
-  }
+        optimizer(model.parameters(),
+                  {.matrices = config, .adamw = {.weight_decay = 0}, .rates = {0.02, 0.01, 0.01, 0.01}}) {}
 
   double step(const Tensor& x, const Tensor& y, Rng* dropout = nullptr) {
     const Var loss = model.loss(x, y, dropout);
@@ -64,15 +61,13 @@ struct Run {
 
 TEST_CASE("gpt: parameter names are those of nanoGPT and of the optimizer track") {
   const auto gpt2 = file_names(tiny(GptConfig::gpt2()));
-  for (const char* name :
-       {"transformer.wte.weight", "transformer.wpe.weight", "transformer.h.1.attn.c_attn.weight",
-        "transformer.h.0.mlp.c_proj.bias", "transformer.ln_f.bias"})
+  for (const char* name : {"transformer.wte.weight", "transformer.wpe.weight", "transformer.h.1.attn.c_attn.weight",
+                           "transformer.h.0.mlp.c_proj.bias", "transformer.ln_f.bias"})
     CHECK_MESSAGE(gpt2.count(name) == 1, name);
   CHECK(gpt2.count("lm_head.weight") == 0);  // tied
   const auto modern = file_names(tiny(GptConfig::modern()));
-  for (const char* name :
-       {"embed.weight", "norm1.gains", "blocks.0.attn.q.weight", "blocks.1.attn.v.bias",
-        "blocks.1.attn.proj.weight", "blocks.0.mlp.fc.bias", "norm2.gains", "proj.weight"})
+  for (const char* name : {"embed.weight", "norm1.gains", "blocks.0.attn.q.weight", "blocks.1.attn.v.bias",
+                           "blocks.1.attn.proj.weight", "blocks.0.mlp.fc.bias", "norm2.gains", "proj.weight"})
     CHECK_MESSAGE(modern.count(name) == 1, name);
 }
 
@@ -81,8 +76,7 @@ TEST_CASE("gpt: each parameter knows its role, blocks and neurons") {
   for (const Parameter& p : Gpt(tiny(GptConfig::gpt2()), rng).parameters()) {
     INFO(p.name);
     const bool matrix = p.name.find("transformer.h.") == 0 && p.var.shape().rank() == 2;
-    const bool table =
-        p.name.find("wte") != std::string::npos || p.name.find("wpe") != std::string::npos;
+    const bool table = p.name.find("wte") != std::string::npos || p.name.find("wpe") != std::string::npos;
     CHECK(p.role == (matrix ? Role::hidden_matrix : table ? Role::embedding : Role::vector));
     if (matrix) CHECK(p.blocks == (p.name.find("c_attn") != std::string::npos ? 3 : 1));
     if (p.name.find("c_fc.weight") != std::string::npos) CHECK(p.neurons == Neurons::rows);
@@ -152,13 +146,11 @@ TEST_CASE("gpt: counts of numbers and of floating-point operations") {
   CHECK(tied.flops_per_token(16) == 6 * (matrices + 23 * 24) + 6 * 2 * 24 * 16);
   CHECK(tied.flops_per_token(8) == 6 * (matrices + 23 * 24) + 6 * 2 * 24 * 8);
   const Gpt untied(tiny(GptConfig::modern()), rng);
-  CHECK(untied.parameter_count() ==
-        matrices + 2 * (9 + 2) * 24 + 2 * 24 + 23 * 24 + (23 * 24 + 23));
+  CHECK(untied.parameter_count() == matrices + 2 * (9 + 2) * 24 + 2 * 24 + 23 * 24 + (23 * 24 + 23));
   CHECK(untied.flops_per_token(16) == tied.flops_per_token(16));
 }
 
-TEST_CASE(
-    "gpt: the initial loss of the modern style is ln V exactly, since the head starts at zero") {
+TEST_CASE("gpt: the initial loss of the modern style is ln V exactly, since the head starts at zero") {
   Rng rng(3);
   const GptConfig c = tiny(GptConfig::modern());
   const double loss = Gpt(c, rng).loss(ids(3, 16, c.vocab, 1), ids(3, 16, c.vocab, 2)).item();
@@ -200,8 +192,7 @@ TEST_CASE("gpt: every switch works in both styles, and the future is never seen"
       changed.data<int32_t>()[15] = (x.data<int32_t>()[15] + 1) % 23;
       const Tensor b = run.model(changed).value();
       CHECK(std::memcmp(a.raw(), b.raw(), 15 * 23 * sizeof(float)) == 0);
-      CHECK(std::memcmp(a.data<float>() + 15 * 23, b.data<float>() + 15 * 23, 23 * sizeof(float)) !=
-            0);
+      CHECK(std::memcmp(a.data<float>() + 15 * 23, b.data<float>() + 15 * 23, 23 * sizeof(float)) != 0);
     }
   }
 }
@@ -221,8 +212,7 @@ TEST_CASE("gpt: a 10k-parameter model learns one line by heart") {
     Rng rng(1);
     Run run(c, rng, config);
     double loss = 0;
-    for (int step = 0; step < 100; ++step)
-      loss = run.step(Tensor::of({1, T}, x), Tensor::of({1, T}, y));
+    for (int step = 0; step < 100; ++step) loss = run.step(Tensor::of({1, T}, x), Tensor::of({1, T}, y));
     INFO(config.name, ", ", run.model.parameter_count(), " parameters");
     CHECK(loss < 0.05);
   }
@@ -238,8 +228,7 @@ TEST_CASE("gpt: training gives the same bytes for any number of threads") {
       set_threads(n);
       Rng rng(9), dropout(10);
       Run run(c, rng, aurora());
-      for (int i = 0; i < 3; ++i)
-        run.step(ids(4, 16, c.vocab, 1), ids(4, 16, c.vocab, 2), &dropout);
+      for (int i = 0; i < 3; ++i) run.step(ids(4, 16, c.vocab, 1), ids(4, 16, c.vocab, 2), &dropout);
       const Tensor values = run.optimizer.arena().values().clone();
       if (!first) first = values;
       INFO(name(c.style), ", ", n, " threads");
@@ -274,8 +263,7 @@ TEST_CASE("weights: a file brings back the same model, also Hugging Face's trans
 
   std::map<std::string, Tensor> hugging_face;
   for (const auto& [name, t] : file) {
-    const bool conv1d =
-        name.find("attn.c_") != std::string::npos || name.find("mlp.c_") != std::string::npos;
+    const bool conv1d = name.find("attn.c_") != std::string::npos || name.find("mlp.c_") != std::string::npos;
     Tensor stored = t;
     if (conv1d && t.shape().rank() == 2) {
       stored = Tensor({t.size(1), t.size(0)});
@@ -293,9 +281,8 @@ TEST_CASE("weights: a file brings back the same model, also Hugging Face's trans
   CHECK(d(x).value().to_vector<float>() == expected);
 
   file.erase("transformer.ln_f.weight");
-  CHECK_THROWS_WITH(
-      from_file(b.parameters(), file, "w.safetensors"),
-      "w.safetensors: has no tensor 'transformer.ln_f.weight'; it is of another model");
+  CHECK_THROWS_WITH(from_file(b.parameters(), file, "w.safetensors"),
+                    "w.safetensors: has no tensor 'transformer.ln_f.weight'; it is of another model");
   file["transformer.ln_f.weight"] = Tensor::zeros({3});
   CHECK_THROWS_WITH(from_file(b.parameters(), file, "w.safetensors"),
                     "w.safetensors: 'transformer.ln_f.weight' is [3] but the model's is [24]");
@@ -327,15 +314,14 @@ TEST_CASE("weights: tensors that the model does not take, or cannot compute with
   const auto left = [](const std::string& name) {
     return "w: has 1 tensor that the model does not take, '" + name + "'; it is of another model";
   };
-  for (const char* name : {"wte.weight", "h.x.attn.bias", "h..attn.bias", "h.0.attn.biases",
-                           "h.0.mlp.bias", "attn.bias", "h.", "lm_head.bias", "lm_head.weight"})
+  for (const char* name : {"wte.weight", "h.x.attn.bias", "h..attn.bias", "h.0.attn.biases", "h.0.mlp.bias",
+                           "attn.bias", "h.", "lm_head.bias", "lm_head.weight"})
     CHECK(refused(name, Tensor::zeros({23, 24})) == left(name));
   const char* norm = "transformer.ln_f.weight";
   for (const double x : {NAN, INFINITY, -INFINITY})
     CHECK(refused(norm, Tensor::full({24}, x)) ==
           "w: 'transformer.ln_f.weight' holds NaN or infinity; no model computes with that");
-  CHECK(refused(norm, Tensor::full({24}, 1e300, DType::f64)).find("NaN or infinity") !=
-        std::string::npos);
+  CHECK(refused(norm, Tensor::full({24}, 1e300, DType::f64)).find("NaN or infinity") != std::string::npos);
   CHECK(refused(norm, Tensor::zeros({24}, DType::i32)) ==
         "w: 'transformer.ln_f.weight' holds integers, which are no weights");
 }
@@ -363,18 +349,15 @@ TEST_CASE("gpt: settings that make no model are refused in one sentence") {
     }
     return std::string("accepted");
   };
-  CHECK(
-      refused([](GptConfig& c) { c.n_head = 5; }) ==
-      "gpt: n_embd = 24 is not divisible by n_head = 5; each head takes n_embd / n_head channels");
+  CHECK(refused([](GptConfig& c) { c.n_head = 5; }) ==
+        "gpt: n_embd = 24 is not divisible by n_head = 5; each head takes n_embd / n_head channels");
   CHECK(refused([](GptConfig& c) { c.n_layer = 0; }) ==
         "gpt: n_layer = 0 makes no model; give a number from 1 to 1048576");
-  CHECK(refused([](GptConfig& c) {
-          c.n_embd = 1 << 30;
-        }).find("n_embd = 1073741824 makes no model") != std::string::npos);
+  CHECK(refused([](GptConfig& c) { c.n_embd = 1 << 30; }).find("n_embd = 1073741824 makes no model") !=
+        std::string::npos);
   CHECK(refused([](GptConfig& c) { c.n_head = 12; }) ==
         "gpt: rotary positions need a head size that is a multiple of 4, got n_embd / n_head = 2");
-  CHECK(refused([](GptConfig& c) { c.mlp_expansion = NAN; }).find("mlp_expansion") !=
-        std::string::npos);
+  CHECK(refused([](GptConfig& c) { c.mlp_expansion = NAN; }).find("mlp_expansion") != std::string::npos);
   CHECK(refused([](GptConfig& c) { c.dropout = 1; }) == "gpt: dropout = 1 must be in [0, 1)");
 
   Rng rng(1);

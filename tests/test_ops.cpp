@@ -110,10 +110,9 @@ TEST_CASE("op table: every op has a row") {
   }
 
   // Each name that the sources record, e.g. record("matmul", …) or unary_op<Exp>("exp", …).
-  for (const char* family :
-       {"pointwise", "matmul", "shape", "reduce", "norm", "embedding", "attention"})
-    for (const auto& name : found(source(std::string("autograd/ops_") + family + ".cpp"),
-                                  R"((?:record|_op(?:<\w+>)?)\(\s*"(\w+)\")")) {
+  for (const char* family : {"pointwise", "matmul", "shape", "reduce", "norm", "embedding", "attention"})
+    for (const auto& name :
+         found(source(std::string("autograd/ops_") + family + ".cpp"), R"((?:record|_op(?:<\w+>)?)\(\s*"(\w+)\")")) {
       INFO(name.first, " of ops_", family, ".cpp is recorded by no row");
       CHECK(reached.count(name.first) == 1);
     }
@@ -135,8 +134,7 @@ TEST_CASE("op table: an input that alone wants a gradient gets the one it gets a
     for (size_t i = 0; i < inputs.size(); ++i) {
       INFO(title(row), ", input ", i);
       std::vector<Var> alone;
-      for (size_t k = 0; k < inputs.size(); ++k)
-        alone.push_back(k == i ? Var::leaf(inputs[k]) : Var(inputs[k]));
+      for (size_t k = 0; k < inputs.size(); ++k) alone.push_back(k == i ? Var::leaf(inputs[k]) : Var(inputs[k]));
       weighted(row.f(alone)).backward();
       CHECK(relative_error(alone[i].grad(), together.leaves[i].grad()) <= 1e-14);
     }
@@ -173,8 +171,7 @@ TEST_CASE("op table: the same bytes for any number of threads") {
   const int before = threads();
   for (const OpCase& row : op_cases()) {
     INFO(title(row));
-    if (std::none_of(row.inputs.begin(), row.inputs.end(),
-                     [](const OpInput& x) { return x.shape.numel() > 2000; }))
+    if (std::none_of(row.inputs.begin(), row.inputs.end(), [](const OpInput& x) { return x.shape.numel() > 2000; }))
       continue;  // one piece of work anyhow
     set_threads(1);
     const std::vector<Tensor> alone = run(row, DType::f32).all();
@@ -188,8 +185,7 @@ TEST_CASE("op table: the same bytes for any number of threads") {
 }
 
 TEST_CASE("op table: every further device agrees with the CPU") {
-  if (available_devices().size() == 1)
-    MESSAGE("skipped: no further device in this build or machine");
+  if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
   for (const Device device : available_devices()) {
     if (device == Device{}) continue;
     for (const OpCase& row : op_cases()) {
@@ -223,8 +219,7 @@ TEST_CASE("attention: packed and separate inputs agree") {
   weighted(packed).backward();
   const Tensor g = qkv.grad().clone();
   qkv.zero_grad();
-  const Var apart =
-      causal_attention(slice(qkv, 2, 0, C), slice(qkv, 2, C, C), slice(qkv, 2, 2 * C, C), 3);
+  const Var apart = causal_attention(slice(qkv, 2, 0, C), slice(qkv, 2, C, C), slice(qkv, 2, 2 * C, C), 3);
   weighted(apart).backward();
   CHECK(relative_error(packed.value(), apart.value()) <= 1e-14);
   CHECK(relative_error(qkv.grad(), g) <= 1e-14);

@@ -45,9 +45,8 @@ TEST_CASE("arena: equal block shapes lie side by side") {
   const ParamArena arena(small_model());
   std::vector<std::string> order;
   for (const ParamArena::Place& p : arena.places()) order.push_back(p.param.name);
-  CHECK(order == std::vector<std::string>{"h.0.out", "h.0.qkv", "h.1.out", "h.1.qkv", "h.0.down",
-                                          "h.1.down", "h.0.up", "h.1.up", "embed", "head", "bias",
-                                          "h.0.gain", "h.1.gain"});
+  CHECK(order == std::vector<std::string>{"h.0.out", "h.0.qkv", "h.1.out", "h.1.qkv", "h.0.down", "h.1.down", "h.0.up",
+                                          "h.1.up", "embed", "head", "bias", "h.0.gain", "h.1.gain"});
   for (size_t i = 1; i < 4; ++i)
     CHECK(arena.places()[i].first == arena.places()[i - 1].first + arena.places()[i - 1].numel());
   for (const size_t i : {4u, 6u, 8u, 9u, 10u, 11u}) CHECK(arena.places()[i].first % 64 == 0);
@@ -64,8 +63,7 @@ TEST_CASE("arena: gradients that did not arrive count as zero") {
   up.var.node()->written = true;
   arena.finish_gradients();
   for (const Parameter& p : list)
-    CHECK(same_bytes(p.var.grad(),
-                     Tensor::full(p.var.shape(), p.name == "h.0.up" ? 2 : 0, DType::f32)));
+    CHECK(same_bytes(p.var.grad(), Tensor::full(p.var.shape(), p.name == "h.0.up" ? 2 : 0, DType::f32)));
   CHECK(clip_grad_norm(arena, 0).item() == doctest::Approx(2 * std::sqrt(32 * 8)));
 
   // Optimizers see to it themselves: nothing of an older generation is taken.
@@ -77,8 +75,7 @@ TEST_CASE("arena: gradients that did not arrive count as zero") {
   config.weight_decay = 0.25;
   Spectral(arena, config).step(4);  // the decay alone makes every weight 0
   for (size_t i = 0; i < list.size(); ++i)
-    CHECK(relative_error(list[i].var.value(),
-                         affine(before[i], is_hidden_matrix(list[i]) ? 0 : 1, 0)) == 0);
+    CHECK(relative_error(list[i].var.value(), affine(before[i], is_hidden_matrix(list[i]) ? 0 : 1, 0)) == 0);
 }
 
 TEST_CASE("arena: bad lists") {
@@ -87,15 +84,13 @@ TEST_CASE("arena: bad lists") {
     return parameter(name, {4, 3}, Role::hidden_matrix, dtype, blocks);
   };
   CHECK_THROWS_WITH(ParamArena({w("a"), w("a")}), "arena: two parameters are named 'a'");
-  CHECK_THROWS_WITH(ParamArena({w("a"), w("b", DType::f64)}),
-                    "arena: 'b' is f64 on cpu, but 'a' is f32 on cpu");
+  CHECK_THROWS_WITH(ParamArena({w("a"), w("b", DType::f64)}), "arena: 'b' is f64 on cpu, but 'a' is f32 on cpu");
   CHECK_THROWS_WITH(ParamArena({w("a", DType::f32, 3)}),
                     "parameter: 'a' is [4, 3], which has no 3 blocks of equal rows");
   CHECK_THROWS_WITH(ParamArena({parameter("a", {0, 3}, Role::hidden_matrix, DType::f32)}),
                     "arena: 'a' is [0, 3], which has no numbers to train");
   const Parameter first = w("a"), again{.name = "b", .var = first.var};
-  CHECK_THROWS_WITH(ParamArena({first, again}),
-                    "arena: 'b' is listed a second time under this name");
+  CHECK_THROWS_WITH(ParamArena({first, again}), "arena: 'b' is listed a second time under this name");
   CHECK_THROWS_WITH(ParamArena({{.name = "c", .var = Var(Tensor::zeros({2}))}}),
                     "arena: 'c' is not a leaf that wants a gradient");
 }
@@ -111,13 +106,11 @@ TEST_CASE("clip: by the global norm") {
     CHECK(clip_grad_norm(arena, 2 * norm).item() == norm);
     CHECK(same_bytes(arena.grads(), before));
     CHECK(clip_grad_norm(arena, 0.5).item() == norm);
-    CHECK(relative_error(arena.grads(), affine(before, 0.5 / (norm + 1e-6), 0)) <
-          (dtype == DType::f64 ? 1e-15 : 1e-6));
+    CHECK(relative_error(arena.grads(), affine(before, 0.5 / (norm + 1e-6), 0)) < (dtype == DType::f64 ? 1e-15 : 1e-6));
     arena.zero_grad();
     CHECK(clip_grad_norm(arena, 1).item() == 0);
     CHECK(all_finite(arena.grads().reshape({1, arena.grads().numel()})));
-    CHECK_THROWS_WITH(clip_grad_norm(arena, -1),
-                      "clip: the norm to clip at is -1, but must be at least 0");
+    CHECK_THROWS_WITH(clip_grad_norm(arena, -1), "clip: the norm to clip at is -1, but must be at least 0");
   }
 }
 
@@ -141,8 +134,7 @@ TEST_CASE("AdamW: the formula, number by number") {
       const double rate = lr.of(list[p].role), decay = w[p].shape().rank() > 1 ? .3 : 0;
       for (int64_t i = 0; i < w[p].numel(); ++i) {
         const double g = list[p].var.grad().data<double>()[i];
-        double &wi = w[p].data<double>()[i], &mi = m[p].data<double>()[i],
-               &vi = v[p].data<double>()[i];
+        double &wi = w[p].data<double>()[i], &mi = m[p].data<double>()[i], &vi = v[p].data<double>()[i];
         mi = o.beta1 * mi + (1 - o.beta1) * g;
         vi = o.beta2 * vi + (1 - o.beta2) * g * g;
         const double mhat = mi / (1 - std::pow(o.beta1, t)), vhat = vi / (1 - std::pow(o.beta2, t));
@@ -190,8 +182,7 @@ TEST_CASE("AdamW: leaves out what lies between two that it takes") {
 
 TEST_CASE("AdamW: bad settings") {
   const ParamArena arena(small_model());
-  CHECK_THROWS_WITH(AdamW(arena, {.beta1 = 1}),
-                    "AdamW: beta1 is 1 and beta2 0.95, but both must lie in [0, 1)");
+  CHECK_THROWS_WITH(AdamW(arena, {.beta1 = 1}), "AdamW: beta1 is 1 and beta2 0.95, but both must lie in [0, 1)");
   CHECK_THROWS_WITH(AdamW(arena, {.eps = 0}), "AdamW: eps is 0, but must be above 0");
   CHECK_THROWS_WITH(AdamW(arena, {.weight_decay = -1}),
                     "AdamW: the weight decay is -1, but it must be a number of at least 0");
@@ -206,8 +197,7 @@ TEST_CASE("AdamW: bad settings") {
 // --- state, order, threads -------------------------------------------------------------------
 
 TEST_CASE("optimizers: continue from a saved state to the bit, in any order") {
-  const auto run = [](const ParamList& list, bool spectral, uint64_t first, uint64_t last,
-                      const OptimizerState* from) {
+  const auto run = [](const ParamList& list, bool spectral, uint64_t first, uint64_t last, const OptimizerState* from) {
     const ParamArena arena(list);
     std::unique_ptr<Part> optimizer;
     if (spectral)
@@ -231,8 +221,7 @@ TEST_CASE("optimizers: continue from a saved state to the bit, in any order") {
     CHECK(again.step == 6);
     REQUIRE(again.tensors.size() == end.tensors.size());
     for (const auto& [key, tensor] : end.tensors) CHECK(same_bytes(again.tensors.at(key), tensor));
-    for (const Parameter& p : whole)
-      CHECK(same_bytes(find(resumed, p.name).var.value(), p.var.value()));
+    for (const Parameter& p : whole) CHECK(same_bytes(find(resumed, p.name).var.value(), p.var.value()));
   }
 }
 
@@ -245,11 +234,9 @@ TEST_CASE("optimizers: a state that does not fit changes nothing") {
                     "Muon: the saved state has no 'h.0.down/momentum'; was it saved by another "
                     "optimizer or model?");
   OptimizerState state{.step = 4};
-  for (const auto& [key, tensor] : adamw.state().tensors)
-    state.tensors[key] = Tensor::full(tensor.shape(), 1);
+  for (const auto& [key, tensor] : adamw.state().tensors) state.tensors[key] = Tensor::full(tensor.shape(), 1);
   state.tensors["head/v"] = Tensor::zeros({3});
-  CHECK_THROWS_WITH(adamw.load_state(state),
-                    "AdamW: 'head/v' is [11, 8], but [3] in the saved state");
+  CHECK_THROWS_WITH(adamw.load_state(state), "AdamW: 'head/v' is [11, 8], but [3] in the saved state");
   CHECK(adamw.state().step == 0);
   CHECK(adamw.state().tensors.at("bias/m").to_vector<float>()[0] == 0);
 }

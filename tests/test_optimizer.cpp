@@ -27,8 +27,7 @@ TEST_CASE("optimizer: a row's settings, its companion's and the rates of both") 
     REQUIRE(c.matrices);
     CHECK(stages(*c.matrices) == stages(row.config));
     CHECK(c.rates.hidden_matrix == row.lr);
-    for (const Role role : {Role::embedding, Role::head, Role::vector})
-      CHECK(c.rates.of(role) == row.rest.lr);
+    for (const Role role : {Role::embedding, Role::head, Role::vector}) CHECK(c.rates.of(role) == row.rest.lr);
     CHECK(c.adamw.beta1 == row.rest.beta1);
     CHECK(c.adamw.beta2 == row.rest.beta2);
     CHECK(c.adamw.weight_decay == 0);
@@ -82,8 +81,7 @@ TEST_CASE("optimizer: each parameter has exactly one that steps it") {
         " is stepped by no part, so it would never be trained; give it to one, as with "
         "is_hidden_matrix and is_other";
     const Spectral matrices(arena, muon());
-    CHECK(refusal([&] { arena.check_all_claimed(); }) ==
-          "optimizer: 'embed'" + std::string(frozen));
+    CHECK(refusal([&] { arena.check_all_claimed(); }) == "optimizer: 'embed'" + std::string(frozen));
     const AdamW rest(arena, {}, is_other);
     CHECK_NOTHROW(arena.check_all_claimed());
   }

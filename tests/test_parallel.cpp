@@ -53,8 +53,7 @@ TEST_CASE("parallel_for: every item once, in pieces, with workers below threads(
   set_threads(before);
   CHECK(refusal([] { parallel_for(3, 0, [](int64_t, int64_t) {}); }) ==
         "parallel_for: a piece of 0 items never gets through 3");
-  CHECK(refusal([] { set_threads(1000000); }) ==
-        "threads: 1000000 are asked for, but at most 1024 can be");
+  CHECK(refusal([] { set_threads(1000000); }) == "threads: 1000000 are asked for, but at most 1024 can be");
 }
 
 TEST_CASE("parallel_for: the first exception in order reaches the caller") {
@@ -68,8 +67,7 @@ TEST_CASE("parallel_for: the first exception in order reaches the caller") {
     };
     CHECK_THROWS_WITH_AS(parallel_for(100, 10, piece), "piece 3", std::out_of_range);
     CHECK(ran == 10);
-    CHECK_THROWS_WITH_AS(parallel_for(31, 31, [](int64_t, int64_t) { fail("alone"); }), "alone",
-                         std::invalid_argument);
+    CHECK_THROWS_WITH_AS(parallel_for(31, 31, [](int64_t, int64_t) { fail("alone"); }), "alone", std::invalid_argument);
     parallel_for(30, 10, piece);  // and the threads are well
     CHECK(ran == 13);
   }
@@ -90,11 +88,9 @@ TEST_CASE("parallel_for: nested, it runs serially") {
   });
   CHECK(inner == 300);
   CHECK(wrong == 0);
-  CHECK_THROWS_AS(parallel_for(6, 1,
-                               [](int64_t, int64_t) {
-                                 parallel_for(4, 1, [](int64_t, int64_t) { fail("deep"); });
-                               }),
-                  std::invalid_argument);
+  CHECK_THROWS_AS(
+      parallel_for(6, 1, [](int64_t, int64_t) { parallel_for(4, 1, [](int64_t, int64_t) { fail("deep"); }); }),
+      std::invalid_argument);
   omp_set_max_active_levels(levels);
   set_threads(before);
 }

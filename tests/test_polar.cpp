@@ -9,11 +9,9 @@ using namespace borealis;
 
 namespace {
 
-constexpr std::array iterations{
-    Polar::quintic5,       Polar::simple_quintic12, Polar::cans12, Polar::polar_express8,
-    Polar::polar_express6, Polar::polar_express5,   Polar::you5};
-constexpr std::array exact{Polar::simple_quintic12, Polar::cans12, Polar::polar_express8,
-                           Polar::svd};
+constexpr std::array iterations{Polar::quintic5,       Polar::simple_quintic12, Polar::cans12, Polar::polar_express8,
+                                Polar::polar_express6, Polar::polar_express5,   Polar::you5};
+constexpr std::array exact{Polar::simple_quintic12, Polar::cans12, Polar::polar_express8, Polar::svd};
 constexpr std::array floats{DType::f32, DType::f64};
 
 // Singular values far from 0, also where it is square.
@@ -46,8 +44,7 @@ TEST_CASE("polar: small singular values grow by the product of the linear coeffi
   const Tensor X = Tensor::of<double>({2, 2}, {1e-6, 0, 0, 1});
   for (size_t i = 0; i < iterations.size(); ++i) {
     const double sigma = 1e-6 / polar_table(iterations[i]).safety;
-    CHECK(polar(X, iterations[i]).tensor().data<double>()[0] / sigma ==
-          doctest::Approx(slopes[i]).epsilon(1e-4));
+    CHECK(polar(X, iterations[i]).tensor().data<double>()[0] / sigma == doctest::Approx(slopes[i]).epsilon(1e-4));
   }
 }
 
@@ -95,8 +92,7 @@ TEST_CASE("polar: turns with its input, and forgets its size") {
       CHECK(relative_error(polar(Matrix(X) * Q, method).tensor(), (U * Q).tensor()) < bound);
       CHECK(relative_error(polar(R * X, method).tensor(), (R * U).tensor()) < bound);
       for (const double factor : {1e-2, 1e3})
-        CHECK(relative_error(polar(affine(X, factor, 0), method).tensor(), U.tensor()) <
-              std::max(bound, 1e-6));
+        CHECK(relative_error(polar(affine(X, factor, 0), method).tensor(), U.tensor()) < std::max(bound, 1e-6));
       CHECK(relative_error(polar(U, method).tensor(), U.tensor()) < std::max(bound, 1e-5));
     }
   }
@@ -104,8 +100,8 @@ TEST_CASE("polar: turns with its input, and forgets its size") {
 
 TEST_CASE("polar: zero stays zero, rank one is its own factor") {
   for (const DType dtype : floats) {
-    for (const Polar method : {Polar::quintic5, Polar::simple_quintic12, Polar::cans12,
-                               Polar::polar_express8, Polar::svd}) {
+    for (const Polar method :
+         {Polar::quintic5, Polar::simple_quintic12, Polar::cans12, Polar::polar_express8, Polar::svd}) {
       CAPTURE(std::string(name(method)));
       const Tensor zero = Tensor::zeros({12, 5}, dtype);
       CHECK(same_bytes(polar(zero, method).tensor(), zero));
@@ -126,8 +122,7 @@ TEST_CASE("polar: zero stays zero, rank one is its own factor") {
 TEST_CASE("polar: f32 agrees with f64") {
   for (const Polar method : iterations) {
     const Tensor X = normal({96, 32}, DType::f64);
-    CHECK(relative_error(polar(X.to(DType::f32), method).tensor(), polar(X, method).tensor()) <
-          1e-5);
+    CHECK(relative_error(polar(X.to(DType::f32), method).tensor(), polar(X, method).tensor()) < 1e-5);
   }
 }
 
@@ -158,8 +153,7 @@ TEST_CASE("polar: the same bytes for any number of threads") {
 
 TEST_CASE("polar: the Gram form is the direct one up to rounding, whatever the spectrum") {
   // In f32 a singular value of 1e-4 is one of 1e-8 in the Gram matrix, below what it resolves.
-  for (const auto& [smallest, bound] :
-       {std::pair{1.0, 1e-4}, {1e-2, 1e-4}, {1e-3, 1e-4}, {1e-4, 3e-4}}) {
+  for (const auto& [smallest, bound] : {std::pair{1.0, 1e-4}, {1e-2, 1e-4}, {1e-3, 1e-4}, {1e-4, 3e-4}}) {
     for (const auto& [rows, cols] : {std::pair{96, 24}, {24, 96}, {33, 33}}) {
       // Columns (or rows) of lengths 1 … smallest, and one exact null vector.
       const int64_t n = std::min(rows, cols);
@@ -175,8 +169,7 @@ TEST_CASE("polar: the Gram form is the direct one up to rounding, whatever the s
         CAPTURE(scales.data<double>()[n - 1]);
         const Matrix direct = polar(X, method, PolarForm::direct);
         CHECK(relative_error(polar(X, method, PolarForm::gram).tensor(), direct.tensor()) < 1e-10);
-        CHECK(relative_error(polar(X.to(DType::f32), method, PolarForm::gram).tensor(),
-                             direct.tensor()) < bound);
+        CHECK(relative_error(polar(X.to(DType::f32), method, PolarForm::gram).tensor(), direct.tensor()) < bound);
       }
     }
   }

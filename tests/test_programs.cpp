@@ -34,8 +34,7 @@ TEST_CASE("train_gpt: logs, checkpoints and samples, and sample_gpt goes on from
     REQUIRE(log.size() == 13);
     for (size_t i = 0; i + 1 < log.size(); ++i) {
       CHECK(log[i]["step"] == i + 1);
-      for (const char* key : {"train_loss", "lr", "grad_norm", "ms", "tokens_per_s"})
-        CHECK(log[i].contains(key));
+      for (const char* key : {"train_loss", "lr", "grad_norm", "ms", "tokens_per_s"}) CHECK(log[i].contains(key));
       CHECK(log[i].contains("val_loss") == ((i + 1) % 5 == 0));
       CHECK(log[i].contains("matrices") == ((i + 1) % 4 == 0));
     }
@@ -46,14 +45,11 @@ TEST_CASE("train_gpt: logs, checkpoints and samples, and sample_gpt goes on from
       CHECK(m["polar_error"].is_number());
     }
     CHECK(log.back()["final"] == true);
-    for (const char* key : {"val_loss", "train_loss", "seconds"})
-      CHECK(log.back()[key].is_number());
+    for (const char* key : {"val_loss", "train_loss", "seconds"}) CHECK(log.back()[key].is_number());
     CHECK(nlohmann::json::parse(read(out + "/run.json")).contains("threads"));
 
-    const std::string sample =
-        "sample_gpt --checkpoint " + out + "/ckpt.safetensors --start line --seed 5";
-    const Outcome once = run(sample + " --max_new_tokens 30"),
-                  again = run(sample + " --max-new-tokens 30");
+    const std::string sample = "sample_gpt --checkpoint " + out + "/ckpt.safetensors --start line --seed 5";
+    const Outcome once = run(sample + " --max_new_tokens 30"), again = run(sample + " --max-new-tokens 30");
     CHECK(once.status == 0);
     CHECK(once.text.size() == 4 + 30 + 1);
     CHECK(once.text.rfind("line", 0) == 0);
@@ -65,15 +61,14 @@ TEST_CASE("train_gpt: logs, checkpoints and samples, and sample_gpt goes on from
 TEST_CASE("train_gpt: the checkpoint is the same for any number of threads") {
   const Folder f;
   write(f / "text", some_text());
-  for (const std::string settings :
-       {" --style gpt2 --optimizer adamw", " --style gpt2 --optimizer aurora",
-        " --style modern --optimizer adamw", " --style modern --optimizer aurora"}) {
+  for (const std::string settings : {" --style gpt2 --optimizer adamw", " --style gpt2 --optimizer aurora",
+                                     " --style modern --optimizer adamw", " --style modern --optimizer aurora"}) {
     std::string first;
     for (const std::string threads : {"1", "2", "3", "8"}) {
       const std::string out = f / threads;
-      const Outcome o = run("train_gpt --data " + (f / "text") + settings +
-                            " --n_layer 2 --dropout 0.1 --max_iters 3 --eval_iters 1 --out_dir " +
-                            out + " --threads " + threads);
+      const Outcome o =
+          run("train_gpt --data " + (f / "text") + settings +
+              " --n_layer 2 --dropout 0.1 --max_iters 3 --eval_iters 1 --out_dir " + out + " --threads " + threads);
       INFO(settings, ", ", threads, " threads, ", borealis::gemm_provider(), "\n", o.text);
       REQUIRE(o.status == 0);
       const std::string bytes = read(out + "/ckpt.safetensors");
@@ -86,16 +81,16 @@ TEST_CASE("train_gpt: the checkpoint is the same for any number of threads") {
 TEST_CASE("train_gpt: a run that was killed and resumed ends with the same bytes") {
   const Folder f;
   write(f / "text", some_text());
-  const std::string common = "train_gpt --data " + (f / "text") + tiny_model +
-                             " --optimizer aurora --dropout 0.1 --max_iters 300 --out_dir ";
+  const std::string common =
+      "train_gpt --data " + (f / "text") + tiny_model + " --optimizer aurora --dropout 0.1 --max_iters 300 --out_dir ";
   REQUIRE(run(common + (f / "whole")).status == 0);
 
   const std::string checkpoint = f / "killed/ckpt.safetensors";
-  shell(std::string(BOREALIS_PROGRAMS) + "/" + common + (f / "killed") + " & while [ ! -f " +
-        checkpoint + " ]; do sleep 0.01; done; kill -9 $!; wait");
+  shell(std::string(BOREALIS_PROGRAMS) + "/" + common + (f / "killed") + " & while [ ! -f " + checkpoint +
+        " ]; do sleep 0.01; done; kill -9 $!; wait");
   REQUIRE(fs::exists(checkpoint));
-  const Outcome resumed = run("train_gpt --init_from resume --data " + (f / "text") +
-                              " --log_interval 1 --out_dir " + (f / "killed"));
+  const Outcome resumed =
+      run("train_gpt --init_from resume --data " + (f / "text") + " --log_interval 1 --out_dir " + (f / "killed"));
   INFO(resumed.text);
   REQUIRE(resumed.status == 0);
   CHECK(read(checkpoint) == read(f / "whole/ckpt.safetensors"));
@@ -113,8 +108,7 @@ TEST_CASE("train_gpt: a resumed run keeps its settings unless they are overruled
   write(f / "text", some_text());
   const std::string common = " --data " + (f / "text") + " --out_dir " + (f / "out");
   REQUIRE(run("train_gpt" + common + tiny_model + " --max_iters 3").status == 0);
-  const Outcome longer =
-      run("train_gpt --init_from resume --max_iters 5 --log_interval 1" + common);
+  const Outcome longer = run("train_gpt --init_from resume --max_iters 5 --log_interval 1" + common);
   INFO(longer.text);
   CHECK(longer.status == 0);
   CHECK(longer.says("5/5"));
@@ -123,8 +117,8 @@ TEST_CASE("train_gpt: a resumed run keeps its settings unless they are overruled
   CHECK(log[4]["lr"] > 0.0);  // the schedule was stretched with the run
   CHECK(run("train_gpt --init_from resume" + common).says("all 5 steps are done"));
   write(f / "other", some_text() + "more");
-  const Outcome other = run("train_gpt --init_from resume --max_iters 9 --data " + (f / "other") +
-                            " --out_dir " + (f / "out"));
+  const Outcome other =
+      run("train_gpt --init_from resume --max_iters 9 --data " + (f / "other") + " --out_dir " + (f / "out"));
   CHECK(other.status == 1);
   CHECK(other.says("is not the text that"));
 }
@@ -141,8 +135,8 @@ TEST_CASE("train_gpt: every optimizer of the list trains and resumes, and the tr
   int rows = 0;
   for (; std::getline(lines, line); ++rows) {
     const std::string name = line.substr(0, line.find(' '));
-    const std::string command = "train_gpt --data " + (f / "text") + tiny_model + " --optimizer " +
-                                name + " --out_dir " + (f / name);
+    const std::string command =
+        "train_gpt --data " + (f / "text") + tiny_model + " --optimizer " + name + " --out_dir " + (f / name);
     CHECK(run(command + " --max_iters 2").status == 0);
     const Outcome o = run(command + " --max_iters 4 --init_from resume");
     INFO(o.text);
@@ -150,15 +144,12 @@ TEST_CASE("train_gpt: every optimizer of the list trains and resumes, and the tr
     CHECK(o.says("4/4"));
   }
   CHECK(rows >= 30);
-  const Outcome other =
-      run("train_gpt --data " + (f / "text") + tiny_model +
-          " --init_from resume --optimizer muon --max_iters 6 --out_dir " + (f / "aurora"));
+  const Outcome other = run("train_gpt --data " + (f / "text") + tiny_model +
+                            " --init_from resume --optimizer muon --max_iters 6 --out_dir " + (f / "aurora"));
   CHECK(other.status == 1);
-  CHECK(
-      other.says("goes on with the optimizer it was started with, aurora; leave --optimizer out"));
-  const Outcome preset =
-      run("train_gpt --data " + (f / "text") +
-          " --init_from resume --preset small --max_iters 6 --out_dir " + (f / "aurora"));
+  CHECK(other.says("goes on with the optimizer it was started with, aurora; leave --optimizer out"));
+  const Outcome preset = run("train_gpt --data " + (f / "text") +
+                             " --init_from resume --preset small --max_iters 6 --out_dir " + (f / "aurora"));
   CHECK(preset.status == 1);
   CHECK(preset.says("goes on with the settings it was started with; leave --preset out"));
 
@@ -167,9 +158,8 @@ TEST_CASE("train_gpt: every optimizer of the list trains and resumes, and the tr
   INFO(track.text);
   CHECK(track.status == 0);
   CHECK(track.says("aurora_contra"));
-  const Outcome changed =
-      run("train_gpt --data " + (f / "text") + tiny_model +
-          " --optimizer muon,pre=rows,decay=cautious --max_iters 3 --out_dir " + (f / "changed"));
+  const Outcome changed = run("train_gpt --data " + (f / "text") + tiny_model +
+                              " --optimizer muon,pre=rows,decay=cautious --max_iters 3 --out_dir " + (f / "changed"));
   INFO(changed.text);
   CHECK(changed.status == 0);
 }
@@ -199,13 +189,11 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--block_size 100000", "too few");
   with("--learning_rate nan", "--learning_rate nan: must be a number that is not negative");
   with("--learning_rate -1", "--learning_rate -1: must be a number that is not negative");
-  with("--optimizer muon --matrix_lr inf",
-       "--matrix_lr inf: must be a number that is not negative");
+  with("--optimizer muon --matrix_lr inf", "--matrix_lr inf: must be a number that is not negative");
   with("--beta1 1", "--beta1 1: must be in [0, 1)");
   with("--dropout 1", "dropout = 1 must be in [0, 1)");
   with("--optimizer moun", "optimizer: there is no 'moun'; train_gpt --list_optimizers shows all");
-  with("--optimizer muon,warp=9",
-       "there is no stage 'warp'; known are momentum, mu, nesterov, pre,");
+  with("--optimizer muon,warp=9", "there is no stage 'warp'; known are momentum, mu, nesterov, pre,");
   with("--optimizer muon,pre", "'pre' is not stage=value, as in pre=rows");
   with("--optimizer muon,pre=odd", "pre: there is no 'odd'; known are none, rows, columns,");
   with("--optimizer muon,contra=x", "contra: 'x' is not a number");
@@ -233,18 +221,15 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--log_interval 0", "--log_interval 0: must be at least 1");
   with("--init_from resume", "ckpt.safetensors to go on from; start without --init_from resume");
   with("--head_lr 0.1", "--head_lr means nothing here, since the head is the embedding");
-  refuses("train_gpt" + data + tiny_model + " --out_dir " + (f / "file") + "/below",
-          "cannot be made", out);
+  refuses("train_gpt" + data + tiny_model + " --out_dir " + (f / "file") + "/below", "cannot be made", out);
   refuses("train_gpt" + data + tiny_model + " --out_dir /proc/nowhere", "cannot be", out);
 }
 
 TEST_CASE("train_gpt: a loss that is not finite stops the run and names where it began") {
   const Folder f;
   write(f / "text", some_text());
-  const Outcome o =
-      run("train_gpt --data " + (f / "text") + tiny_model +
-          " --learning_rate 1e30 --warmup_iters 0 --grad_clip 0 --max_iters 20 --out_dir " +
-          (f / "out"));
+  const Outcome o = run("train_gpt --data " + (f / "text") + tiny_model +
+                        " --learning_rate 1e30 --warmup_iters 0 --grad_clip 0 --max_iters 20 --out_dir " + (f / "out"));
   INFO(o.text);
   CHECK(o.status == 1);
   CHECK(o.says("not finite at step"));
@@ -252,9 +237,8 @@ TEST_CASE("train_gpt: a loss that is not finite stops the run and names where it
   CHECK(o.says("Try a lower learning rate"));
 
   // The last update is looked at before it is saved.
-  const Outcome last =
-      run("train_gpt --data " + (f / "text") + tiny_model +
-          " --learning_rate 1e300 --warmup_iters 0 --max_iters 1 --out_dir " + (f / "last"));
+  const Outcome last = run("train_gpt --data " + (f / "text") + tiny_model +
+                           " --learning_rate 1e300 --warmup_iters 0 --max_iters 1 --out_dir " + (f / "last"));
   INFO(last.text);
   CHECK(last.status == 1);
   CHECK(last.says("anomaly:"));
@@ -262,8 +246,7 @@ TEST_CASE("train_gpt: a loss that is not finite stops the run and names where it
 
   const Outcome watched =
       run("train_gpt --anomaly --data " + (f / "text") + tiny_model +
-          " --learning_rate 1e30 --warmup_iters 0 --grad_clip 0 --max_iters 20 --out_dir " +
-          (f / "out2"));
+          " --learning_rate 1e30 --warmup_iters 0 --grad_clip 0 --max_iters 20 --out_dir " + (f / "out2"));
   CHECK(watched.status == 1);
   CHECK(watched.says("anomaly:"));
 }
@@ -271,9 +254,7 @@ TEST_CASE("train_gpt: a loss that is not finite stops the run and names where it
 TEST_CASE("sample_gpt: wrong input gets one clear sentence") {
   const Folder f;
   write(f / "text", some_text());
-  REQUIRE(run("train_gpt --data " + (f / "text") + tiny_model + " --max_iters 1 --out_dir " +
-              (f / "out"))
-              .status == 0);
+  REQUIRE(run("train_gpt --data " + (f / "text") + tiny_model + " --max_iters 1 --out_dir " + (f / "out")).status == 0);
   const std::string checkpoint = f / "out/ckpt.safetensors", bytes = read(checkpoint);
   write(f / "truncated", bytes.substr(0, bytes.size() / 2));
   write(f / "foreign", "this is no checkpoint at all");

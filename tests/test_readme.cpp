@@ -55,8 +55,7 @@ TEST_CASE("autograd/README.md walks a gradient with the numbers that come out") 
   loss.backward();
   const double walked[] = {w.grad().item(), p.grad().item(), d.grad().item(), loss.grad().item()};
   const auto value_after = [&](double weight) {
-    return square(Tensor::full({}, weight, DType::f64) * Var(x.value().to(DType::f64)) -
-                  Var(y.value().to(DType::f64)))
+    return square(Tensor::full({}, weight, DType::f64) * Var(x.value().to(DType::f64)) - Var(y.value().to(DType::f64)))
         .item();
   };
 
@@ -69,11 +68,9 @@ TEST_CASE("autograd/README.md walks a gradient with the numbers that come out") 
     INFO(text.str());
     CHECK(readme.find(text.str()) != std::string::npos);
   };
-  says("| `w` | ", w.item(), " | gradient of `p` · x = ", walked[1], " · ", x.item(), " = **",
-       walked[0], "** |");
+  says("| `w` | ", w.item(), " | gradient of `p` · x = ", walked[1], " · ", x.item(), " = **", walked[0], "** |");
   says("| `p = w * x` | ", p.item(), " | gradient of `d` · 1 = **", walked[1], "** |");
-  says("| `d = p - y` | ", d.item(), " | gradient of `loss` · 2 d = 1 · 2 · ", d.item(), " = **",
-       walked[2], "** |");
+  says("| `d = p - y` | ", d.item(), " | gradient of `loss` · 2 d = 1 · 2 · ", d.item(), " = **", walked[2], "** |");
   says("| `loss = square(d)` | ", loss.item(), " | **", walked[3], "**");
   says("w.grad() is ", walked[0]);
   says("with `w = 3.001` the loss is ", value_after(3.001), ",");

@@ -87,8 +87,7 @@ TEST_CASE("reference: what polar iterations make of singular values") {
       if (s > 1) continue;
       const Tensor X = Tensor::of<double>({2, 2}, {s, 0, 0, std::sqrt(1 - s * s)});
       for (const PolarForm form : {PolarForm::direct, PolarForm::gram})
-        CHECK(approx(polar(X, iterations[k], form).tensor().data<double>()[0],
-                     iterate(iterations[k], sigma), 1e-7));
+        CHECK(approx(polar(X, iterations[k], form).tensor().data<double>()[0], iterate(iterations[k], sigma), 1e-7));
     }
   }
 }
@@ -96,8 +95,7 @@ TEST_CASE("reference: what polar iterations make of singular values") {
 TEST_CASE("reference: how fast, how well and how far polar iterations work") {
   const std::array slopes{6868.2, 6363.4, 4096., 484.88, 989.47, 492.75};
   const std::array wrong{1.000425, 1.0110, 1.4142, 1.2638, 1.0219, 1.3247};
-  const std::array lowest{1., 1., 1., .6818, .8589, .9778},
-      highest{1., 1., 1., 1.1344, 1.1411, 1.0318};
+  const std::array lowest{1., 1., 1., .6818, .8589, .9778}, highest{1., 1., 1., 1.1344, 1.1411, 1.0318};
   for (size_t k = 0; k < iterations.size(); ++k) {
     const Polar method = iterations[k];
     CAPTURE(std::string(name(method)));
@@ -194,8 +192,7 @@ using Direction = std::function<Tensor(const Inputs&)>;
 
 Direction balanced(Balance balance, int K) {
   return [=](const Inputs& in) {
-    return aurora_direction(in.X, {.polar = in.exact, .balance = balance, .pp_iterations = K})
-        .tensor();
+    return aurora_direction(in.X, {.polar = in.exact, .balance = balance, .pp_iterations = K}).tensor();
   };
 }
 
@@ -207,8 +204,7 @@ TEST_CASE("reference: evenness of rows and alignment, by method and input") {
   const Direction muon = [](const Inputs& in) { return in.U; };
   const Direction quintic = [](const Inputs& in) { return polar(in.X, Polar::quintic5).tensor(); };
   for (const Inputs& in : inputs)
-    CHECK(relative_error(Inputs::at(in.U, 0), polar(Inputs::at(in.X, 0), Polar::svd).tensor()) <
-          1e-12);
+    CHECK(relative_error(Inputs::at(in.U, 0), polar(Inputs::at(in.X, 0), Polar::svd).tensor()) < 1e-12);
   struct Row {
     const char* method;
     Direction direction;
@@ -217,9 +213,7 @@ TEST_CASE("reference: evenness of rows and alignment, by method and input") {
   constexpr double none = unpublished;
   const std::vector<Row> rows{
       {"Muon", muon, {{{.0709, 1}, {.632, 1}, {.968, 1}, {.582, 1}, {.602, 1}}}},
-      {"Q5 Muon",
-       quintic,
-       {{{.0780, .853}, {.601, .871}, {.981, .908}, {.583, .861}, {.665, .926}}}},
+      {"Q5 Muon", quintic, {{{.0780, .853}, {.601, .871}, {.981, .908}, {.583, .861}, {.665, .926}}}},
       {"code K=1",
        balanced(Balance::published, 1),
        {{{.0386, .9972}, {.0389, .768}, {.0350, .581}, {.0382, .875}, {.162, .731}}}},
@@ -258,8 +252,7 @@ TEST_CASE("reference: evenness of rows and alignment, by method and input") {
       agrees(over_seeds([&](int64_t b) { return row_cv(Inputs::at(U, b)); }), cv, 5e-5);
       if (alignment == unpublished) continue;
       agrees(over_seeds([&](int64_t b) {
-               return dot(Inputs::at(in.X, b), Inputs::at(U, b)) /
-                      in.nuclear[static_cast<size_t>(b)];
+               return dot(Inputs::at(in.X, b), Inputs::at(U, b)) / in.nuclear[static_cast<size_t>(b)];
              }),
              alignment, 5e-4);
     }
@@ -280,9 +273,8 @@ TEST_CASE("reference: U-NorMuon's rows are even, its columns no longer orthonorm
     const std::vector<double>& nuclear = in.nuclear;
     const Tensor& X = in.X;
     for (int64_t b = 0; b < seeds; ++b) CHECK(row_cv(Inputs::at(U, b)) < 1e-6);
-    agrees(over_seeds([&](int64_t b) {
-             return dot(Inputs::at(X, b), Inputs::at(U, b)) / nuclear[static_cast<size_t>(b)];
-           }),
+    agrees(over_seeds(
+               [&](int64_t b) { return dot(Inputs::at(X, b), Inputs::at(U, b)) / nuclear[static_cast<size_t>(b)]; }),
            alignment, 5e-4);
     agrees(over_seeds([&](int64_t b) { return polar_error(Inputs::at(U, b)); }), error, 5e-3);
   }
@@ -293,9 +285,8 @@ TEST_CASE("reference: leverage scores give the published rounds, on every input"
     Tensor X;
     double bound;
   };
-  for (const auto& [X, bound] :
-       {Row{sample(0, 1, 1), 1e-12}, Row{sample(1, 1, 1), 1e-12}, Row{sample(2, 1, 1), 1e-12},
-        Row{sample(0, 1e-3, 1), 1e-12}, Row{sample(1, 1, 1e-3), 1e-8}}) {
+  for (const auto& [X, bound] : {Row{sample(0, 1, 1), 1e-12}, Row{sample(1, 1, 1), 1e-12}, Row{sample(2, 1, 1), 1e-12},
+                                 Row{sample(0, 1e-3, 1), 1e-12}, Row{sample(1, 1, 1e-3), 1e-8}}) {
     for (const int K : {2, 5}) {
       const auto direction = [&, &input = X](Balance balance) {
         const AuroraOptions options{.polar = Polar::svd, .balance = balance, .pp_iterations = K};

@@ -22,8 +22,7 @@ double largest(const Tensor& x) { return relative_error(x, Tensor::zeros(x.shape
 // Column j times c^(j/(cols−1)).
 Tensor with_shrinking_columns(const Tensor& X, double c) {
   const Tensor d({X.size(1)}, DType::f64);
-  for (int64_t j = 0; j < d.numel(); ++j)
-    d.data<double>()[j] = std::pow(c, double(j) / double(d.numel() - 1));
+  for (int64_t j = 0; j < d.numel(); ++j) d.data<double>()[j] = std::pow(c, double(j) / double(d.numel() - 1));
   return binary("scale", BinaryOp::mul, X, d.to(X.dtype()));
 }
 
@@ -33,17 +32,11 @@ enum class Rows { iid, uneven, very_uneven, some_small, columns_too };
 Tensor gradient(Rows rows) {
   const Tensor G = normal({256, 64}, DType::f32);
   switch (rows) {
-    case Rows::iid:
-      break;
-    case Rows::uneven:
-      return with_uneven_rows(G, 1, 101);
-    case Rows::very_uneven:
-      return with_uneven_rows(G, 2, 101);
-    case Rows::some_small:
-      G.rows(0, 64).copy_from(affine(G.rows(0, 64), 1e-3, 0));
-      break;
-    case Rows::columns_too:
-      return with_shrinking_columns(with_uneven_rows(G, 1, 101), 1e-3);
+    case Rows::iid: break;
+    case Rows::uneven: return with_uneven_rows(G, 1, 101);
+    case Rows::very_uneven: return with_uneven_rows(G, 2, 101);
+    case Rows::some_small: G.rows(0, 64).copy_from(affine(G.rows(0, 64), 1e-3, 0)); break;
+    case Rows::columns_too: return with_shrinking_columns(with_uneven_rows(G, 1, 101), 1e-3);
   }
   return G;
 }
@@ -96,11 +89,11 @@ TEST_CASE("riemannian: even rows and a good alignment") {
     double cv_30, alignment_30;  // after 30: the reference
     double tolerance;
   };
-  for (const Expected& e : {Expected{Rows::iid, 1e-4, .9971, 1e-6, .9969, .001},
-                            Expected{Rows::uneven, 5e-3, .7986, 1e-5, .777, .05},
-                            Expected{Rows::very_uneven, .08, .6711, 5e-3, .571, .05},
-                            Expected{Rows::some_small, 3e-4, .8778, 1e-4, .891, .005},
-                            Expected{Rows::columns_too, 5e-3, .8637, 1e-4, .916, .05}}) {
+  for (const Expected& e :
+       {Expected{Rows::iid, 1e-4, .9971, 1e-6, .9969, .001}, Expected{Rows::uneven, 5e-3, .7986, 1e-5, .777, .05},
+        Expected{Rows::very_uneven, .08, .6711, 5e-3, .571, .05},
+        Expected{Rows::some_small, 3e-4, .8778, 1e-4, .891, .005},
+        Expected{Rows::columns_too, 5e-3, .8637, 1e-4, .916, .05}}) {
     CAPTURE(e.alignment_30);
     const Tensor G = gradient(e.rows);
     const double best = dot(G, polar(G, Polar::cans12));
@@ -137,8 +130,7 @@ TEST_CASE("riemannian: scale, sign and rotations of the columns") {
 }
 
 TEST_CASE("riemannian: an even matrix is its own direction") {
-  const Matrix even =
-      aurora_direction(normal({60, 20}, DType::f64), {.polar = Polar::svd, .pp_iterations = 60});
+  const Matrix even = aurora_direction(normal({60, 20}, DType::f64), {.polar = Polar::svd, .pp_iterations = 60});
   CHECK(relative_error(direction(even), even.tensor()) < 1e-9);
 }
 
@@ -155,8 +147,8 @@ TEST_CASE("riemannian: zero rows stay zero and disturb nobody") {
 
 TEST_CASE("riemannian: finite where no even direction exists") {
   for (const DType dtype : floats) {
-    const Tensor same = normal({64, 16}, dtype), tiny = normal({64, 16}, dtype),
-                 big = normal({64, 16}, dtype), column = normal({9, 1}, dtype),
+    const Tensor same = normal({64, 16}, dtype), tiny = normal({64, 16}, dtype), big = normal({64, 16}, dtype),
+                 column = normal({9, 1}, dtype),
                  thin = (Matrix(normal({64, 3}, dtype)) * normal({3, 16}, dtype, 2)).tensor();
     for (int64_t i = 1; i < 8; ++i) same.rows(i, 1).copy_from(same.rows(0, 1));
     tiny.rows(0, 1).copy_from(affine(tiny.rows(0, 1), 1e-15, 0));

@@ -37,12 +37,11 @@ void refuses_at_once(const std::string& command, const std::string& expected) {
 TEST_CASE("train_gpt: one run at a time writes into a folder") {
   const Folder f;
   write(f / "text", some_text());
-  const std::string fresh =
-      "train_gpt --data " + (f / "text") + tiny_model + " --out_dir " + (f / "out");
+  const std::string fresh = "train_gpt --data " + (f / "text") + tiny_model + " --out_dir " + (f / "out");
   Running first(fresh + " --max_iters 100000000", f / "printed");
   wait_until([&] { return fs::exists(f / "out/ckpt.safetensors"); });
-  const std::string expected = "another run (process " + std::to_string(first.pid()) +
-                               ") is writing into " + (f / "out") + "; wait for its end";
+  const std::string expected =
+      "another run (process " + std::to_string(first.pid()) + ") is writing into " + (f / "out") + "; wait for its end";
   refuses_at_once(fresh, expected);
   refuses_at_once(fresh + " --init_from resume", expected);
   CHECK(!fs::exists(f / "out/previous.1.ckpt.safetensors"));
@@ -77,8 +76,7 @@ TEST_CASE("train_gpt: a run that cannot start moves nothing") {
   const Folder f;
   resume_of_three_steps(f);
   const std::string before = read(f / "out/ckpt.safetensors");
-  const std::string fresh =
-      "train_gpt --data " + (f / "text") + tiny_model + " --out_dir " + (f / "out");
+  const std::string fresh = "train_gpt --data " + (f / "text") + tiny_model + " --out_dir " + (f / "out");
   const auto unmoved = [&](const Outcome& o) {
     INFO(o.text);
     CHECK(o.status == 1);
@@ -101,8 +99,8 @@ TEST_CASE("train_gpt: a run that cannot start moves nothing") {
 TEST_CASE("train_gpt: paths that are no UTF-8 are as good as others") {
   const Folder f;
   resume_of_three_steps(f, "\xFF\xFE");
-  const Outcome again = run("train_gpt --data " + (f / "text") + tiny_model +
-                            " --max_iters 1 --out_dir " + (f / "\xFF\xFE"));
+  const Outcome again =
+      run("train_gpt --data " + (f / "text") + tiny_model + " --max_iters 1 --out_dir " + (f / "\xFF\xFE"));
   CHECK(again.status == 0);
   CHECK(nlohmann::json::parse(read(f / "\xFF\xFE/run.json")).contains("out_dir"));
 }
@@ -110,8 +108,7 @@ TEST_CASE("train_gpt: paths that are no UTF-8 are as good as others") {
 TEST_CASE("train_gpt: links and pipes among its files are refused before it begins") {
   const Folder f;
   const std::string resume = resume_of_three_steps(f), out = f / "out";
-  const std::string fresh =
-      "train_gpt --data " + (f / "text") + tiny_model + " --max_iters 1 --out_dir " + out;
+  const std::string fresh = "train_gpt --data " + (f / "text") + tiny_model + " --max_iters 1 --out_dir " + out;
   for (const std::string file : {"ckpt.safetensors", "log.jsonl", "run.json", "lock"}) {
     const std::string path = out + '/' + file, content = read(path);
     INFO(file);
@@ -119,8 +116,7 @@ TEST_CASE("train_gpt: links and pipes among its files are refused before it begi
     fs::create_symlink(f / "elsewhere", path);
     refuses_at_once(resume, file == "run.json" ? "it is a symbolic link"
                             : file == "lock"   ? "lock: cannot be opened"
-                                               : file + (file == "log.jsonl" ? ": is" : " is") +
-                                                   " not a regular file");
+                                               : file + (file == "log.jsonl" ? ": is" : " is") + " not a regular file");
     CHECK(read(f / "elsewhere") == content);
     fs::remove(path);
     REQUIRE(shell("mkfifo " + path).status == 0);
@@ -171,12 +167,10 @@ TEST_CASE("train_gpt: an end that was not told is told by a resume") {
   const std::string checkpoint = read(f / "out/ckpt.safetensors");
   const auto before = log_of(f / "out").back();
   write(log, text.substr(0, text.find("{\"final\"")));
-  const std::string again =
-      "train_gpt --data " + (f / "text") + " --init_from resume --out_dir " + (f / "out");
+  const std::string again = "train_gpt --data " + (f / "text") + " --init_from resume --out_dir " + (f / "out");
   CHECK(run(again).status == 0);
   const auto after = log_of(f / "out").back();
-  for (const char* key : {"final", "step", "val_loss", "train_loss"})
-    CHECK(after[key] == before[key]);
+  for (const char* key : {"final", "step", "val_loss", "train_loss"}) CHECK(after[key] == before[key]);
   CHECK(read(f / "out/ckpt.safetensors") == checkpoint);
   CHECK(run(again).says("all 3 steps are done"));
 }
@@ -202,8 +196,8 @@ TEST_CASE("train_gpt: a resume cannot change the model") {
   const std::string resume = resume_of_three_steps(f);
   const std::string good = read(f / "out/ckpt.safetensors");
   const auto contradicts = [&](const std::string& flag, const std::string& has) {
-    refuses_at_once(resume + " --" + flag, "--" + flag + " contradicts the run in " + (f / "out") +
-                                               ", which has " + has + "; leave it out");
+    refuses_at_once(resume + " --" + flag,
+                    "--" + flag + " contradicts the run in " + (f / "out") + ", which has " + has + "; leave it out");
   };
   contradicts("n_layer 2", "1");
   contradicts("n_head 1", "2");
@@ -214,15 +208,13 @@ TEST_CASE("train_gpt: a resume cannot change the model") {
   contradicts("bias true", "false");
   contradicts("style modern", "gpt2");
   CHECK(read(f / "out/ckpt.safetensors") == good);
-  CHECK(run(resume + " --n_layer 1 --mlp gelu --style gpt2 --bias false --dropout 0.1").status ==
-        0);
+  CHECK(run(resume + " --n_layer 1 --mlp gelu --style gpt2 --bias false --dropout 0.1").status == 0);
 }
 
 TEST_CASE("train_gpt: a sample that cannot be drawn does not make a finished run a failure") {
   const Folder f;
   write(f / "text", std::string(3000, 'a') + std::string(3000, 'b'));
-  const Outcome o = run("train_gpt --data " + (f / "text") + tiny_model +
-                        " --max_iters 3 --out_dir " + (f / "out"));
+  const Outcome o = run("train_gpt --data " + (f / "text") + tiny_model + " --max_iters 3 --out_dir " + (f / "out"));
   INFO(o.text);
   CHECK(o.status == 0);
   CHECK(log_of(f / "out").back()["final"] == true);

@@ -9,9 +9,8 @@ namespace {
 
 std::string trained(const Folder& f) {
   write(f / "text", some_text());
-  REQUIRE(run("train_gpt --data " + (f / "text") + tiny_model + " --max_iters 2 --out_dir " +
-              (f / "trained"))
-              .status == 0);
+  REQUIRE(run("train_gpt --data " + (f / "text") + tiny_model + " --max_iters 2 --out_dir " + (f / "trained")).status ==
+          0);
   return f / "trained/ckpt.safetensors";
 }
 
@@ -21,12 +20,11 @@ TEST_CASE("programs: an empty value, a number out of range or of another base is
   const Folder f;
   const std::string checkpoint = trained(f), out = f / "out";
   const auto train = [&](const std::string& flags, const std::string& expected) {
-    refuses("train_gpt --data " + (f / "text") + " --out_dir " + out + tiny_model +
-                " --max_iters 2 " + flags,
-            expected, out);
+    refuses("train_gpt --data " + (f / "text") + " --out_dir " + out + tiny_model + " --max_iters 2 " + flags, expected,
+            out);
   };
-  for (const std::string flag : {"--learning_rate", "--grad_clip", "--seed", "--n_layer", "--bias",
-                                 "--optimizer", "--data", "--max-iters", "--threads"}) {
+  for (const std::string flag : {"--learning_rate", "--grad_clip", "--seed", "--n_layer", "--bias", "--optimizer",
+                                 "--data", "--max-iters", "--threads"}) {
     train(flag + " ''", "train_gpt: " + flag + " has an empty value; give one or leave it out");
     train(flag + "=", "train_gpt: " + flag + " has an empty value");
   }
@@ -60,12 +58,10 @@ TEST_CASE("programs: output that gets lost is status 1 and one sentence") {
   const Folder f;
   const std::string checkpoint = trained(f);
   for (const std::string& program :
-       {std::string("hello_autograd"), "hello_gpt --steps 1 " + (f / "text"),
-        "inspect " + checkpoint, std::string("inspect --help"),
-        "sample_gpt --checkpoint " + checkpoint, std::string("train_gpt --help"),
+       {std::string("hello_autograd"), "hello_gpt --steps 1 " + (f / "text"), "inspect " + checkpoint,
+        std::string("inspect --help"), "sample_gpt --checkpoint " + checkpoint, std::string("train_gpt --help"),
         std::string("train_gpt --list_optimizers"),
-        "train_gpt --data " + (f / "text") + tiny_model + " --max_iters 3 --out_dir " +
-            (f / "out")}) {
+        "train_gpt --data " + (f / "text") + tiny_model + " --max_iters 3 --out_dir " + (f / "out")}) {
     for (const std::string lost : {" >/dev/full", " >&-"}) {
       const Outcome o = run(program + lost);
       INFO(program, lost, "\n", o.text);

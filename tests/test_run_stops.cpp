@@ -54,9 +54,7 @@ struct Runs {
   }
 
   // Starts it, or goes on where there is a checkpoint.
-  std::string command() const {
-    return flags + cut + (fs::exists(checkpoint) ? " --init_from resume" : settings_);
-  }
+  std::string command() const { return flags + cut + (fs::exists(checkpoint) ? " --init_from resume" : settings_); }
   // The first steps of the log, which no kill may take away: those up to the checkpoint.
   std::vector<int64_t> steps_kept() const {
     std::vector<int64_t> steps;
@@ -85,8 +83,7 @@ struct Runs {
       // No step is lost.
       if (fs::exists(checkpoint)) {
         const auto log = log_of(cut);
-        CHECK((log.empty() ? 0 : log.back()["step"].get<int64_t>()) ==
-              read_checkpoint(checkpoint).step);
+        CHECK((log.empty() ? 0 : log.back()["step"].get<int64_t>()) == read_checkpoint(checkpoint).step);
       }
     }
     const auto after = steps_kept();  // reads the checkpoint, too
@@ -119,15 +116,13 @@ TEST_CASE("train_gpt: interrupted at any moments, a chain of resumes ends like t
   const Folder f;
   std::mt19937 random(1);
   const std::vector<int> signals{SIGINT, SIGTERM, SIGHUP};
-  for (const std::string settings :
-       {" --optimizer adamw --threads 1", " --optimizer adamw --threads 2",
-        " --optimizer aurora --threads 1", " --optimizer aurora --threads 2"}) {
+  for (const std::string settings : {" --optimizer adamw --threads 1", " --optimizer adamw --threads 2",
+                                     " --optimizer aurora --threads 1", " --optimizer aurora --threads 2"}) {
     Runs runs(f, some_steps + settings);
     INFO(settings);
     std::uniform_real_distribution<double> moment(0, runs.seconds);
     for (const int stops : {1, 1, 1, 5}) {
-      for (int i = 0; i < stops && !finished(runs.cut); ++i)
-        runs.stop(signals[random() % 3], moment(random));
+      for (int i = 0; i < stops && !finished(runs.cut); ++i) runs.stop(signals[random() % 3], moment(random));
       runs.ends_like_the_whole_one();
     }
   }
@@ -142,8 +137,7 @@ TEST_CASE("train_gpt: killed while it saves or at the start of a resume, it lose
   std::uniform_real_distribution<double> anywhere(0, runs.seconds), early(0, 0.03);
   int kills = 0;
   while (kills < 20) {
-    for (int i = 0; i < 5 && !finished(runs.cut); ++i, ++kills)
-      runs.stop(SIGKILL, anywhere(random));
+    for (int i = 0; i < 5 && !finished(runs.cut); ++i, ++kills) runs.stop(SIGKILL, anywhere(random));
     runs.ends_like_the_whole_one();
   }
   for (int chain = 0; chain < 2; ++chain) {
@@ -228,9 +222,7 @@ TEST_CASE("train_gpt: before there is anything to save, a signal ends it and not
   const Folder f;
   int ends[2];  // it reads a text that never comes
   REQUIRE(::pipe(ends) == 0);
-  Running process(
-      "train_gpt --data /dev/fd/" + std::to_string(ends[0]) + " --out_dir " + (f / "out"),
-      f / "printed");
+  Running process("train_gpt --data /dev/fd/" + std::to_string(ends[0]) + " --out_dir " + (f / "out"), f / "printed");
   wait_until([&] { return fs::exists(f / "printed"); });
   sleep_for(0.3);
   REQUIRE(!process.ended());
@@ -243,8 +235,8 @@ TEST_CASE("train_gpt: before there is anything to save, a signal ends it and not
 TEST_CASE("train_gpt: a signal that is ignored at the start stays ignored") {
   const Folder f;
   Runs runs(f, some_steps);
-  const Outcome o = shell("trap '' HUP; " BOREALIS_PROGRAMS "/" + runs.command() +
-                          " & sleep 0.1; kill -HUP $!; wait $!");
+  const Outcome o =
+      shell("trap '' HUP; " BOREALIS_PROGRAMS "/" + runs.command() + " & sleep 0.1; kill -HUP $!; wait $!");
   CHECK(o.status == 0);
   runs.ends_like_the_whole_one();
 }
@@ -252,8 +244,8 @@ TEST_CASE("train_gpt: a signal that is ignored at the start stays ignored") {
 TEST_CASE("train_gpt: a reader that goes away interrupts it") {
   const Folder f;
   Runs runs(f, some_steps);
-  const Outcome o = shell("{ " BOREALIS_PROGRAMS "/" + runs.command() + "; echo $? >" +
-                          (f / "status") + "; } | head -1");
+  const Outcome o =
+      shell("{ " BOREALIS_PROGRAMS "/" + runs.command() + "; echo $? >" + (f / "status") + "; } | head -1");
   CHECK(o.lines() == 1);
   CHECK(read(f / "status") == "141\n");
   CHECK(read_checkpoint(runs.checkpoint).step < 100);

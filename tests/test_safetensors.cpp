@@ -28,9 +28,7 @@ struct Folder {
   }
   ~Folder() { fs::remove_all(path); }
   std::string operator/(const char* name) const { return (path / name).string(); }
-  int64_t count() const {
-    return std::distance(fs::directory_iterator(path), fs::directory_iterator());
-  }
+  int64_t count() const { return std::distance(fs::directory_iterator(path), fs::directory_iterator()); }
 };
 
 std::string contents(const std::string& path) {
@@ -40,9 +38,7 @@ std::string contents(const std::string& path) {
   return out.str();
 }
 
-void put(const std::string& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
+void put(const std::string& path, const std::string& text) { std::ofstream(path, std::ios::binary) << text; }
 
 // A file of this header and so many bytes of numbers.
 std::string file_of(const std::string& header, size_t bytes) {
@@ -93,8 +89,7 @@ TEST_CASE("safetensors: half types and 64-bit ids are converted") {
                              R"("b":{"dtype":"BF16","shape":[2],"data_offsets":[12,16]},)"
                              R"("i":{"dtype":"I64","shape":[2],"data_offsets":[16,32]}})",
                              0);
-  const uint16_t half[] = {0x3C00, 0xC100, 0x0001, 0x7C00, 0x7BFF, 0x8000},
-                 brain[] = {0x3F80, 0xC049};
+  const uint16_t half[] = {0x3C00, 0xC100, 0x0001, 0x7C00, 0x7BFF, 0x8000}, brain[] = {0x3F80, 0xC049};
   int64_t ids[] = {-3, 2147483647};
   text.append(reinterpret_cast<const char*>(half), sizeof half);
   text.append(reinterpret_cast<const char*>(brain), sizeof brain);
@@ -102,22 +97,20 @@ TEST_CASE("safetensors: half types and 64-bit ids are converted") {
   text.append(reinterpret_cast<const char*>(ids), sizeof ids);
   put(folder / "x", text);
   const TensorFile file = read_safetensors(folder / "x");
-  CHECK(file.tensors.at("h").to_vector<float>() ==
-        std::vector<float>{1, -2.5f, 0x1p-24f, HUGE_VALF, 65504, -0.0f});
+  CHECK(file.tensors.at("h").to_vector<float>() == std::vector<float>{1, -2.5f, 0x1p-24f, HUGE_VALF, 65504, -0.0f});
   CHECK(file.tensors.at("b").to_vector<float>() == std::vector<float>{1, -3.140625f});
   CHECK(file.tensors.at("i").to_vector<int32_t>() == std::vector<int32_t>{-3, 2147483647});
 
   ids[1] = int64_t{1} << 31;
   put(folder / "x", start + std::string(reinterpret_cast<const char*>(ids), sizeof ids));
-  CHECK_THROWS_WITH_AS(read_safetensors(folder / "x"),
-                       Contains("2147483648, which does not fit into i32"), std::runtime_error);
+  CHECK_THROWS_WITH_AS(read_safetensors(folder / "x"), Contains("2147483648, which does not fit into i32"),
+                       std::runtime_error);
 }
 
 TEST_CASE("safetensors: every damaged file is refused with its name and fault") {
   const Folder folder;
   const auto one = [](const char* type, const char* shape, const char* offsets) {
-    return std::string(R"({"w":{"dtype":")") + type + R"(","shape":)" + shape +
-           R"(,"data_offsets":)" + offsets + "}}";
+    return std::string(R"({"w":{"dtype":")") + type + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
   };
   const std::string two = R"({"v":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)";
   const std::pair<std::string, const char*> files[] = {
@@ -130,14 +123,12 @@ TEST_CASE("safetensors: every damaged file is refused with its name and fault") 
       {file_of(std::string(100000, '['), 0), "has a header that is not a JSON object"},
       {file_of(R"({"w":3})", 0), "'w' whose entry is not a JSON object"},
       {file_of(R"({"w":[1]})", 0), "'w' whose entry is not a JSON object"},
-      {file_of(R"({"w":{"dtype":{"F32":1}}})", 0),
-       "a header that nests too deep, in the entry 'w'"},
+      {file_of(R"({"w":{"dtype":{"F32":1}}})", 0), "a header that nests too deep, in the entry 'w'"},
       {file_of(one("F32", "[[1]]", "[0,4]"), 4), "a header that nests too deep, in the entry 'w'"},
       {file_of(R"({"w":{"dtype":)" + std::string(100000, '['), 0), "nests too deep"},
       {file_of(R"({"w":{},"v":{"dtype":"F32"}})", 0), "'w' without a dtype"},
       {file_of(R"({"w":{"dtype":"F32","dtype":"F64"}})", 0), "has 'dtype' twice in the entry 'w'"},
-      {file_of(two + R"("v":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})", 16),
-       "has two entries 'v'"},
+      {file_of(two + R"("v":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})", 16), "has two entries 'v'"},
       {file_of(R"({"__metadata__":{},"__metadata__":{}})", 0), "has two entries '__metadata__'"},
       {file_of(R"({"__metadata__":{"a":"","a":""}})", 0), "has 'a' twice"},
       {file_of(R"({"__metadata__":{"a":[]}})", 0), "metadata 'a' that is not a string"},
@@ -159,23 +150,17 @@ TEST_CASE("safetensors: every damaged file is refused with its name and fault") 
       {file_of(one("F32", "[2]", "[0,4]"), 4), "does not take the 4 bytes given"},
       {file_of(one("F64", "[1]", "[0,4]"), 4), "does not take the 4 bytes given"},
       {file_of(one("F32", "[1]", "[0,4]"), 8), "has 4 bytes at its end that no tensor owns"},
-      {file_of(two + R"("w":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12),
-       "overlaps another"},
-      {file_of(two + R"("w":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}})", 20),
-       "leaves a gap"},
+      {file_of(two + R"("w":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12), "overlaps another"},
+      {file_of(two + R"("w":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}})", 20), "leaves a gap"},
   };
   for (const auto& [text, fault] : files) {
     put(folder / "bad", text);
     CHECK_THROWS_WITH_AS(read_safetensors(folder / "bad"), Contains(fault), std::runtime_error);
-    CHECK_THROWS_WITH_AS(read_safetensors(folder / "bad"), Contains((folder / "bad").c_str()),
-                         std::runtime_error);
+    CHECK_THROWS_WITH_AS(read_safetensors(folder / "bad"), Contains((folder / "bad").c_str()), std::runtime_error);
   }
-  CHECK_THROWS_WITH_AS(read_safetensors(folder / "missing"), Contains("missing' does not exist"),
-                       std::runtime_error);
-  CHECK_THROWS_WITH_AS(read_safetensors(folder.path.string()), Contains("is a directory"),
-                       std::runtime_error);
-  CHECK_THROWS_WITH_AS(read_safetensors("/dev/null"), Contains("is not a regular file"),
-                       std::runtime_error);
+  CHECK_THROWS_WITH_AS(read_safetensors(folder / "missing"), Contains("missing' does not exist"), std::runtime_error);
+  CHECK_THROWS_WITH_AS(read_safetensors(folder.path.string()), Contains("is a directory"), std::runtime_error);
+  CHECK_THROWS_WITH_AS(read_safetensors("/dev/null"), Contains("is not a regular file"), std::runtime_error);
 }
 
 TEST_CASE("safetensors: names are shown without control characters, and not at full length") {
@@ -200,17 +185,14 @@ TEST_CASE("safetensors: a good file cut anywhere is refused") {
 TEST_CASE("files: a target that cannot be written leaves nothing behind and nothing changed") {
   const Folder folder;
   CHECK_THROWS_WITH_AS(write_safetensors(folder / "no/such/x", sample()),
-                       Contains("cannot be written: No such file or directory"),
-                       std::runtime_error);
+                       Contains("cannot be written: No such file or directory"), std::runtime_error);
   fs::create_directory(folder.path / "taken");
-  CHECK_THROWS_WITH_AS(write_safetensors(folder / "taken", sample()),
-                       Contains("is not a regular file"), std::runtime_error);
-  CHECK_THROWS_WITH_AS(write_safetensors("/dev/null", sample()), Contains("is not a regular file"),
+  CHECK_THROWS_WITH_AS(write_safetensors(folder / "taken", sample()), Contains("is not a regular file"),
                        std::runtime_error);
+  CHECK_THROWS_WITH_AS(write_safetensors("/dev/null", sample()), Contains("is not a regular file"), std::runtime_error);
   TensorFile foreign = sample();
   foreign.metadata["text"] = "\xFF";
-  CHECK_THROWS_WITH_AS(write_safetensors(folder / "x", foreign), Contains("no UTF-8"),
-                       std::runtime_error);
+  CHECK_THROWS_WITH_AS(write_safetensors(folder / "x", foreign), Contains("no UTF-8"), std::runtime_error);
   CHECK(folder.count() == 1);
 
   put(folder / "kept", "before");
@@ -221,8 +203,7 @@ TEST_CASE("files: a target that cannot be written leaves nothing behind and noth
                                              }),
                        "stopped", std::runtime_error);
   CHECK_THROWS_WITH_AS(
-      write_file_atomically(folder / "kept",
-                            [](std::ostream& out) { out.setstate(std::ios::badbit); }),
+      write_file_atomically(folder / "kept", [](std::ostream& out) { out.setstate(std::ios::badbit); }),
       Contains("cannot be written"), std::runtime_error);
   CHECK(contents(folder / "kept") == "before");
   CHECK(folder.count() == 2);

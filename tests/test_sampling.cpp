@@ -26,8 +26,7 @@ std::vector<int> counts(const std::vector<float>& z, const SamplingOptions& o) {
 
 // Draws against softmax(z/T) over the tokens `among`: within five standard errors each, and no
 // other token at all.
-void check_frequencies(const std::vector<float>& z, const SamplingOptions& o,
-                       const std::vector<size_t>& among) {
+void check_frequencies(const std::vector<float>& z, const SamplingOptions& o, const std::vector<size_t>& among) {
   INFO("temperature ", o.temperature, ", top_k ", o.top_k);
   const std::vector<int> n = counts(z, o);
   const auto weight = [&](size_t i) { return std::exp((z[i] - z[among[0]]) / o.temperature); };
@@ -47,11 +46,9 @@ void check_frequencies(const std::vector<float>& z, const SamplingOptions& o,
 TEST_CASE("sampling: a token comes as often as softmax(logits/temperature) among the top k says") {
   const std::vector<size_t> all{0, 1, 2, 3, 4, 5, 6}, best{1, 6, 3, 4, 0, 5, 2};
   for (const double temperature : {0.5, 1.0, 3.0}) {
-    for (const int64_t k : {0, 7, 200})
-      check_frequencies(logits, {.temperature = temperature, .top_k = k}, all);
+    for (const int64_t k : {0, 7, 200}) check_frequencies(logits, {.temperature = temperature, .top_k = k}, all);
     for (const int64_t k : {1, 2, 4, 6})
-      check_frequencies(logits, {.temperature = temperature, .top_k = k},
-                        {best.begin(), best.begin() + k});
+      check_frequencies(logits, {.temperature = temperature, .top_k = k}, {best.begin(), best.begin() + k});
   }
 }
 
@@ -104,16 +101,13 @@ TEST_CASE("sampling: the model sees the last block_size tokens, and the last pos
     for (int i = 0; i < 12; ++i) {
       const auto T = static_cast<int64_t>(std::min<size_t>(4, tokens.size()));
       const std::vector<float> z =
-          model(Tensor::of({1, T}, std::vector<int32_t>(tokens.end() - T, tokens.end())))
-              .value()
-              .to_vector<float>();
+          model(Tensor::of({1, T}, std::vector<int32_t>(tokens.end() - T, tokens.end()))).value().to_vector<float>();
       const auto last = z.end() - 5;
       tokens.push_back(static_cast<int32_t>(std::max_element(last, z.end()) - last));
       expected += vocabulary.decode(tokens.back());
     }
     const SamplingOptions o{.max_new_tokens = 12, .temperature = 0};
-    sample(model, vocabulary.encode(start), o,
-           [&](int32_t token) { got += vocabulary.decode(token); });
+    sample(model, vocabulary.encode(start), o, [&](int32_t token) { got += vocabulary.decode(token); });
     CHECK(got == expected);
     CHECK(sample(model, vocabulary, start, o) == start + expected);
   }
@@ -157,15 +151,13 @@ TEST_CASE("sampling: a model is saved with its vocabulary and comes back the sam
   CHECK_THROWS_WITH(save(f / "model", Gpt(c, rng), Vocabulary("abc")),
                     "save: a vocabulary of 3 characters is not that of a model of 5");
   write_safetensors(f / "other", {});
-  CHECK_THROWS_WITH_AS(load(f / "other"), doctest::Contains("no checkpoint of Borealis"),
-                       std::runtime_error);
+  CHECK_THROWS_WITH_AS(load(f / "other"), doctest::Contains("no checkpoint of Borealis"), std::runtime_error);
 }
 
 TEST_CASE("sampling: settings that make no sample are refused, the edges are not") {
   CHECK_THROWS(check(SamplingOptions{.max_new_tokens = -1}));
   CHECK_THROWS(check(SamplingOptions{.temperature = -0.1}));
-  for (const double bad :
-       {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
+  for (const double bad : {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
     CHECK_THROWS(check(SamplingOptions{.temperature = bad}));
   CHECK_THROWS(check(SamplingOptions{.top_k = -1}));
   GptConfig c = GptConfig::gpt2();

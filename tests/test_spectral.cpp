@@ -14,8 +14,7 @@ namespace {
 constexpr std::array floats{DType::f32, DType::f64};
 
 // W after one step of lr 1 from W = 0 is −(scale·U): here its negative.
-Tensor first_update(SpectralConfig config, const Shape& shape, DType dtype,
-                    Neurons neurons = Neurons::none) {
+Tensor first_update(SpectralConfig config, const Shape& shape, DType dtype, Neurons neurons = Neurons::none) {
   const Single one(shape, dtype, neurons);
   one.w().fill(0);
   set_gradients(one.list, 1);
@@ -87,11 +86,9 @@ TEST_CASE("spectral: `where` chooses what is balanced") {
   CHECK(same_bytes(update(Where::up_gate, {48, 12}), first_update(plain(), {48, 12}, DType::f64)));
 
   const Tensor wide = update(Where::wide, {12, 48});  // its columns come out even
-  CHECK(row_cv(Matrix(wide).t()) <
-        .3 * row_cv(Matrix(first_update(plain(), {12, 48}, DType::f64)).t()));
+  CHECK(row_cv(Matrix(wide).t()) < .3 * row_cv(Matrix(first_update(plain(), {12, 48}, DType::f64)).t()));
   CHECK(same_bytes(update(Where::nonsquare, {12, 48}), wide));
-  CHECK(same_bytes(update(Where::up_gate, {12, 48}, Neurons::cols),
-                   first_update(plain(), {12, 48}, DType::f64)));
+  CHECK(same_bytes(update(Where::up_gate, {12, 48}, Neurons::cols), first_update(plain(), {12, 48}, DType::f64)));
 }
 
 TEST_CASE("spectral: every neuron moves by the learning rate") {
@@ -99,8 +96,7 @@ TEST_CASE("spectral: every neuron moves by the learning rate") {
     SpectralConfig config = released_aurora();
     config.direction.polar = Polar::svd;
     config.direction.pp_iterations = 30;
-    for (const double square :
-         row_sum_squares(first_update(config, shape, DType::f64)).to_vector<double>())
+    for (const double square : row_sum_squares(first_update(config, shape, DType::f64)).to_vector<double>())
       CHECK(square == doctest::Approx(1).epsilon(1e-6));
   }
 }
@@ -124,10 +120,8 @@ TEST_CASE("spectral: blocks and neighbours are matrices of their own") {
         const Tensor G = affine(p.var.grad().rows(b * rows, rows), .05 + .95 * .05, 0);
         const Matrix U = rows > cols ? aurora_direction(G) : polar(G, Polar::cans12);
         const Tensor W = before[i].rows(b * rows, rows).clone();
-        axpby(W, -.5 * std::sqrt(std::max(1.0, double(rows) / double(cols))), U.tensor(),
-              1 - .5 * .025);
-        CHECK(relative_error(p.var.value().rows(b * rows, rows), W) <
-              (dtype == DType::f64 ? 1e-10 : 2e-5));
+        axpby(W, -.5 * std::sqrt(std::max(1.0, double(rows) / double(cols))), U.tensor(), 1 - .5 * .025);
+        CHECK(relative_error(p.var.value().rows(b * rows, rows), W) < (dtype == DType::f64 ? 1e-10 : 2e-5));
       }
     }
   }
@@ -164,9 +158,8 @@ TEST_CASE("spectral: measures its updates when asked") {
   optimizer.step(.1);
   std::vector<std::string> names;
   for (const Spectral::Report& r : optimizer.report()) names.push_back(r.name);
-  CHECK(names == std::vector<std::string>{"h.0.out", "h.0.qkv[0]", "h.0.qkv[1]", "h.0.qkv[2]",
-                                          "h.1.out", "q", "k", "v", "h.0.down", "h.1.down",
-                                          "h.0.up", "h.1.up"});
+  CHECK(names == std::vector<std::string>{"h.0.out", "h.0.qkv[0]", "h.0.qkv[1]", "h.0.qkv[2]", "h.1.out", "q", "k", "v",
+                                          "h.0.down", "h.1.down", "h.0.up", "h.1.up"});
   // U = (W (1 − lr·decay) − W')/(lr·scale)
   const Tensor U = find(list, "h.0.up").var.value().clone();
   axpby(U, (1 - .1 * .025) / .2, before, -1 / .2);
@@ -176,9 +169,8 @@ TEST_CASE("spectral: measures its updates when asked") {
 }
 
 TEST_CASE("spectral: the reported update is as long as what moves, whatever sets its scale") {
-  for (const std::string settings :
-       {"muon,weight_decay=0", "muon,weight_decay=0,scale=none,decay=hyperball",
-        "muon,weight_decay=0,scale=match_rms,alpha=0.5"}) {
+  for (const std::string settings : {"muon,weight_decay=0", "muon,weight_decay=0,scale=none,decay=hyperball",
+                                     "muon,weight_decay=0,scale=match_rms,alpha=0.5"}) {
     CAPTURE(settings);
     Single one({40, 10}, DType::f64);
     Spectral optimizer(one.arena, parse_spectral(settings).config);
@@ -187,8 +179,7 @@ TEST_CASE("spectral: the reported update is as long as what moves, whatever sets
     const Tensor before = one.w().clone(), moved = one.w().clone();
     optimizer.step(1e-4);
     axpby(moved, 1, one.w(), -1);
-    const double ratio =
-        std::sqrt(frobenius_squares(moved).item() / frobenius_squares(before).item());
+    const double ratio = std::sqrt(frobenius_squares(moved).item() / frobenius_squares(before).item());
     REQUIRE(optimizer.report().size() == 1);
     CHECK(optimizer.report()[0].update_to_weight == doctest::Approx(ratio).epsilon(1e-3));
   }
@@ -201,22 +192,18 @@ TEST_CASE("spectral: bad settings") {
     change(config);
     Spectral(arena, config);
   };
-  CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.mu = 1; }),
-                    "Aurora: mu is 1, but must lie between 0 and 1");
+  CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.mu = 1; }), "Aurora: mu is 1, but must lie between 0 and 1");
   CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.direction.pp_iterations = 0; }),
                     "Aurora: pp_iterations is 0, but must lie from 1 to 100");
   CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.direction.pp_beta = 0; }),
                     "Aurora: pp_beta is 0, but must be a number above 0");
-  CHECK_THROWS_WITH(
-      broken([](SpectralConfig& c) { c.weight_decay = std::numeric_limits<double>::quiet_NaN(); }),
-      "Aurora: the weight decay is nan, but it must be a number of at least 0");
+  CHECK_THROWS_WITH(broken([](SpectralConfig& c) { c.weight_decay = std::numeric_limits<double>::quiet_NaN(); }),
+                    "Aurora: the weight decay is nan, but it must be a number of at least 0");
   Spectral optimizer(arena, muon());
-  CHECK_THROWS_WITH(optimizer.step(-1),
-                    "Muon: the learning rate is -1, but it must be a number of at least 0");
+  CHECK_THROWS_WITH(optimizer.step(-1), "Muon: the learning rate is -1, but it must be a number of at least 0");
 
   const ParamArena vectors({parameter("block0.norm1", {384}, Role::vector, DType::f32)});
   CHECK_THROWS_WITH(Spectral(vectors, released_aurora(), is_any),
                     "Aurora: block0.norm1 is [384], but Aurora steps matrices only");
-  CHECK_THROWS_WITH(Spectral(vectors, released_aurora()),
-                    "Aurora: there is no hidden matrix among the parameters");
+  CHECK_THROWS_WITH(Spectral(vectors, released_aurora()), "Aurora: there is no hidden matrix among the parameters");
 }

@@ -14,8 +14,7 @@ namespace {
 // Every setting that can be spelled out, as numbers.
 std::vector<double> numbers(const SpectralConfig& c) {
   std::vector<double> all_of_them;
-  for_each_stage(
-      c, [&](const char*, auto field) { all_of_them.push_back(static_cast<double>(field)); });
+  for_each_stage(c, [&](const char*, auto field) { all_of_them.push_back(static_cast<double>(field)); });
   return all_of_them;
 }
 
@@ -89,10 +88,8 @@ TEST_CASE("spectral settings: the default rates and decays") {
 
 TEST_CASE("spectral settings: contra costs eleven products with a vector") {
   for (const std::string row : {"muon", "aurora", "aurora_release", "aurora_riemannian"}) {
-    const SpectralConfig without = parse_spectral(row).config,
-                         with = parse_spectral(row + ",contra=0.5").config;
-    CHECK(spectral_flops(with, 40, 10) - spectral_flops(without, 40, 10) ==
-          doctest::Approx(22 * 40 * 10));
+    const SpectralConfig without = parse_spectral(row).config, with = parse_spectral(row + ",contra=0.5").config;
+    CHECK(spectral_flops(with, 40, 10) - spectral_flops(without, 40, 10) == doctest::Approx(22 * 40 * 10));
   }
 }
 
@@ -113,10 +110,8 @@ TEST_CASE("spectral settings: as text, and back") {
     CHECK(same.lr == row.lr);
   }
   // The paper's form has a beta of 0, which is as good as none; a single round is a round.
-  CHECK(stages(parse_spectral("aurora_paper,pp_beta=0").config).find("pp_beta") ==
-        std::string::npos);
-  CHECK(stages(parse_spectral("aurora,pp_iterations=1").config).find("pp_iterations=1") !=
-        std::string::npos);
+  CHECK(stages(parse_spectral("aurora_paper,pp_beta=0").config).find("pp_beta") == std::string::npos);
+  CHECK(stages(parse_spectral("aurora,pp_iterations=1").config).find("pp_iterations=1") != std::string::npos);
   // Each setting alone, with a value that no row and no default has.
   const std::string all_settings =
       "momentum=sum,mu=0.875,nesterov=true,pre=rows_columns,pre_eps=0.125,polar=you5,"
@@ -125,26 +120,24 @@ TEST_CASE("spectral settings: as text, and back") {
       "decay=cautious,weight_decay=0.0625,floor=0.5";
   const SpectralConfig c = parse_spectral("muon, " + all_settings).config;
   CHECK(stages(c) == all_settings);
-  const SpectralConfig expected{.momentum = Momentum::sum,
-                                .mu = 0.875,
-                                .nesterov = true,
-                                .pre = Pre::rows_columns,
-                                .pre_eps = 0.125,
-                                .direction = {.polar = Polar::you5,
-                                              .balance = Balance::published,
-                                              .pp_iterations = 7,
-                                              .pp_beta = 0.625},
-                                .where = Where::nonsquare,
-                                .contra = 0.375,
-                                .post = Post::even_rows_moment,
-                                .beta2 = 0.75,
-                                .post_eps = 0.25,
-                                .restore = Restore::input,
-                                .scale = Scale::spectral,
-                                .alpha = 1.5,
-                                .decay = Decay::cautious,
-                                .weight_decay = 0.0625,
-                                .floor = 0.5};
+  const SpectralConfig expected{
+      .momentum = Momentum::sum,
+      .mu = 0.875,
+      .nesterov = true,
+      .pre = Pre::rows_columns,
+      .pre_eps = 0.125,
+      .direction = {.polar = Polar::you5, .balance = Balance::published, .pp_iterations = 7, .pp_beta = 0.625},
+      .where = Where::nonsquare,
+      .contra = 0.375,
+      .post = Post::even_rows_moment,
+      .beta2 = 0.75,
+      .post_eps = 0.25,
+      .restore = Restore::input,
+      .scale = Scale::spectral,
+      .alpha = 1.5,
+      .decay = Decay::cautious,
+      .weight_decay = 0.0625,
+      .floor = 0.5};
   CHECK(numbers(c) == numbers(expected));
   CHECK(parse_spectral("aurora").config.direction.pp_iterations == 2);  // the table is untouched
 }
@@ -163,8 +156,7 @@ TEST_CASE("spectral settings: text that says nothing sensible") {
        "polar, balance, "
        "where, pp_iterations, pp_beta, contra, post, beta2, post_eps, restore, scale, alpha, "
        "decay, weight_decay, floor");
-  says("muon,pre=rows,mu=0.9,pre=columns",
-       "optimizer: pre is set twice in 'muon,pre=rows,mu=0.9,pre=columns'");
+  says("muon,pre=rows,mu=0.9,pre=columns", "optimizer: pre is set twice in 'muon,pre=rows,mu=0.9,pre=columns'");
   says("muon,pre=row",
        "pre: there is no 'row'; known are none, rows, columns, rows_columns, row_rms, standardize, "
        "sign, second_moment, sinkhorn");
@@ -178,8 +170,7 @@ TEST_CASE("spectral settings: text that says nothing sensible") {
 
 TEST_CASE("spectral settings: stages that contradict each other") {
   const auto says = [](const std::string& text, const std::string& message) {
-    CHECK_THROWS_WITH_AS(check(parse_spectral(text).config), message.c_str(),
-                         std::invalid_argument);
+    CHECK_THROWS_WITH_AS(check(parse_spectral(text).config), message.c_str(), std::invalid_argument);
   };
   says("aurora,polar=identity",
        "Aurora: balance=leverage evens out the rows of a polar factor, but polar=identity is none; "
@@ -191,10 +182,8 @@ TEST_CASE("spectral settings: stages that contradict each other") {
        "Aurora: balance=leverage foresees the exact polar factor's rows, but polar=turbo4 has "
        "others; use balance=published");
   CHECK_NOTHROW(check(parse_spectral("aurora,polar=turbo4,balance=published").config));
-  says("muon,decay=uw_floor",
-       "Muon: decay=uw_floor replaces the decay, but weight_decay is 0.025; set it to 0");
-  says("muon,decay=hyperball",
-       "Muon: decay=hyperball replaces the decay, but weight_decay is 0.025; set it to 0");
+  says("muon,decay=uw_floor", "Muon: decay=uw_floor replaces the decay, but weight_decay is 0.025; set it to 0");
+  says("muon,decay=hyperball", "Muon: decay=hyperball replaces the decay, but weight_decay is 0.025; set it to 0");
   CHECK_NOTHROW(check(parse_spectral("muon,decay=uw_floor,weight_decay=0").config));
   says("muon,decay=hyperball,weight_decay=0",
        "Muon: decay=hyperball sets the update's length itself, so scale=original and alpha=1 "
@@ -236,21 +225,17 @@ TEST_CASE("spectral settings: numbers out of range") {
   using C = SpectralConfig;
   says([](C& c) { c.mu = 0; }, "Muon: mu is 0, but must lie between 0 and 1");
   says([](C& c) { c.mu = nan; }, "Muon: mu is nan, but must lie between 0 and 1");
-  says([](C& c) { c.direction.pp_iterations = 101; },
-       "Muon: pp_iterations is 101, but must lie from 1 to 100");
-  says([](C& c) { c.direction.pp_beta = inf; },
-       "Muon: pp_beta is inf, but must be a number above 0");
+  says([](C& c) { c.direction.pp_iterations = 101; }, "Muon: pp_iterations is 101, but must lie from 1 to 100");
+  says([](C& c) { c.direction.pp_beta = inf; }, "Muon: pp_beta is inf, but must be a number above 0");
   says(
       [](C& c) {
         c.direction.balance = Balance::paper;
         c.direction.pp_beta = 1;
       },
       "Muon: pp_beta is 1, but the paper's form takes 0 <= pp_beta < 1");
-  says([](C& c) { c.weight_decay = -1; },
-       "Muon: the weight decay is -1, but it must be a number of at least 0");
+  says([](C& c) { c.weight_decay = -1; }, "Muon: the weight decay is -1, but it must be a number of at least 0");
   says([](C& c) { c.pre_eps = -1; }, "Muon: pre_eps is -1, but it must be a number of at least 0");
-  says([](C& c) { c.post_eps = nan; },
-       "Muon: post_eps is nan, but it must be a number of at least 0");
+  says([](C& c) { c.post_eps = nan; }, "Muon: post_eps is nan, but it must be a number of at least 0");
   says([](C& c) { c.floor = inf; }, "Muon: floor is inf, but it must be a number of at least 0");
   says([](C& c) { c.contra = 1; }, "Muon: contra is 1, but it must lie in [0, 1)");
   says([](C& c) { c.beta2 = 1; }, "Muon: beta2 is 1, but it must lie in [0, 1)");

@@ -44,25 +44,20 @@ namespace {
 void expected_pre(const SpectralConfig& c, Plain& X, Plain& G, Plain& V) {
   const auto m = static_cast<double>(X.m), n = static_cast<double>(X.n);
   switch (c.pre) {
-    case Pre::none:
-      return;
-    case Pre::rows:
-      return bring(X.rows(), 1, c.pre_eps);
-    case Pre::columns:
-      return bring(X.columns(), 1, c.pre_eps);
+    case Pre::none: return;
+    case Pre::rows: return bring(X.rows(), 1, c.pre_eps);
+    case Pre::columns: return bring(X.columns(), 1, c.pre_eps);
     case Pre::rows_columns: {
       Plain original = X;
       const std::vector<Line> rows = original.rows(), columns = original.columns();
       for (int64_t b = 0; b < X.count; ++b)
         for (int64_t i = 0; i < X.m; ++i)
           for (int64_t j = 0; j < X.n; ++j)
-            X.at(b, i, j) /=
-                std::sqrt(squares(rows[static_cast<size_t>(b * X.m + i)]) + c.pre_eps + 1e-300) *
-                std::sqrt(squares(columns[static_cast<size_t>(b * X.n + j)]) + c.pre_eps + 1e-300);
+            X.at(b, i, j) /= std::sqrt(squares(rows[static_cast<size_t>(b * X.m + i)]) + c.pre_eps + 1e-300) *
+                             std::sqrt(squares(columns[static_cast<size_t>(b * X.n + j)]) + c.pre_eps + 1e-300);
       return;
     }
-    case Pre::row_rms:
-      return bring(X.rows(), std::sqrt(n), c.pre_eps);
+    case Pre::row_rms: return bring(X.rows(), std::sqrt(n), c.pre_eps);
     case Pre::standardize:
       for (const Line& row : X.rows()) {
         double mean = 0;
@@ -117,8 +112,7 @@ TEST_CASE("stages: pre") {
 TEST_CASE("stages: lengths far from 1") {
   for (const DType dtype : floats) {
     const Tensor X = normal({2, 6, 4}, dtype);
-    for (const Pre kind : {Pre::rows, Pre::columns, Pre::rows_columns, Pre::row_rms, Pre::sinkhorn,
-                           Pre::standardize}) {
+    for (const Pre kind : {Pre::rows, Pre::columns, Pre::rows_columns, Pre::row_rms, Pre::sinkhorn, Pre::standardize}) {
       CAPTURE(std::string(name(kind)));
       const SpectralConfig c{.pre = kind};
       const Tensor expected = X.clone();

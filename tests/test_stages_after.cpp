@@ -9,8 +9,8 @@ using namespace borealis;
 namespace {
 
 // v ← β₂ v + (1−β₂)·part·‖line‖² for each line; line ← to·line/(√(v/unbias) + eps).
-void divide_by_moment(const SpectralConfig& c, const std::vector<Line>& lines,
-                      std::vector<double>& v, double part, double unbias, double to) {
+void divide_by_moment(const SpectralConfig& c, const std::vector<Line>& lines, std::vector<double>& v, double part,
+                      double unbias, double to) {
   for (size_t i = 0; i < lines.size(); ++i) {
     v[i] = c.beta2 * v[i] + (1 - c.beta2) * part * squares(lines[i]);
     if (v[i] > 0) scale(lines[i], to / (std::sqrt(v[i] / unbias) + c.post_eps));
@@ -24,8 +24,7 @@ void expected_post(const SpectralConfig& c, Plain& U, Plain& X, std::vector<doub
     target.push_back(c.restore == Restore::polar ? std::sqrt(std::min(m, n)) : length(matrix));
 
   switch (c.post) {
-    case Post::none:
-      break;
+    case Post::none: break;
     case Post::even_rows:
       if (m > n)
         for (const Line& row : U.rows()) scale(row, std::sqrt(n / m) / (length(row) + c.post_eps));
@@ -33,9 +32,7 @@ void expected_post(const SpectralConfig& c, Plain& U, Plain& X, std::vector<doub
     case Post::even_rows_moment:
       if (m > n) divide_by_moment(c, U.rows(), v, 1, 1 - std::pow(c.beta2, step), std::sqrt(n / m));
       break;
-    case Post::row_moment:
-      divide_by_moment(c, U.rows(), v, 1 / n, 1, 1);
-      break;
+    case Post::row_moment: divide_by_moment(c, U.rows(), v, 1 / n, 1, 1); break;
     case Post::longer_moment:
       if (m >= n)
         divide_by_moment(c, U.rows(), v, 1 / n, 1, 1);
@@ -93,19 +90,13 @@ namespace {
 
 double expected_scale(const SpectralConfig& c, double m, double n, double length_of_U) {
   switch (c.scale) {
-    case Scale::none:
-      return c.alpha;
-    case Scale::original:
-      return c.alpha * (m > n ? std::sqrt(m / n) : 1);
-    case Scale::match_rms:
-      return c.alpha * 0.2 * (m > n ? std::sqrt(m) : std::sqrt(n));
-    case Scale::rms_rms:
-      return c.alpha * std::sqrt(m) / std::sqrt(n);
-    case Scale::spectral:
-      return c.alpha * (m > n ? std::sqrt(m) : std::sqrt(n));
+    case Scale::none: return c.alpha;
+    case Scale::original: return c.alpha * (m > n ? std::sqrt(m / n) : 1);
+    case Scale::match_rms: return c.alpha * 0.2 * (m > n ? std::sqrt(m) : std::sqrt(n));
+    case Scale::rms_rms: return c.alpha * std::sqrt(m) / std::sqrt(n);
+    case Scale::spectral: return c.alpha * (m > n ? std::sqrt(m) : std::sqrt(n));
     case Scale::update_rms:
-      return length_of_U > 0 ? c.alpha * 0.2 * std::sqrt(m) * std::sqrt(n) / (length_of_U + 1e-10)
-                             : 0;
+      return length_of_U > 0 ? c.alpha * 0.2 * std::sqrt(m) * std::sqrt(n) / (length_of_U + 1e-10) : 0;
   }
   return 0;
 }
@@ -117,11 +108,9 @@ void expected_apply(const SpectralConfig& c, Plain& W, Plain& U, double lr) {
     const double before = length(w);
     double s = expected_scale(c, static_cast<double>(W.m), static_cast<double>(W.n), length(u));
     if (c.decay == Decay::hyperball) s = length(u) > 0 ? before / length(u) : 0;
-    if (c.decay == Decay::uw_floor && length(u) > 0)
-      s *= std::max(1.0, c.floor * before / (s * length(u)));
+    if (c.decay == Decay::uw_floor && length(u) > 0) s *= std::max(1.0, c.floor * before / (s * length(u)));
     for (size_t k = 0; k < w.size(); ++k) {
-      const bool decays =
-          c.decay == Decay::decoupled || (c.decay == Decay::cautious && *u[k] * *w[k] > 0);
+      const bool decays = c.decay == Decay::decoupled || (c.decay == Decay::cautious && *u[k] * *w[k] > 0);
       if (decays) *w[k] *= 1 - lr * c.weight_decay;
       *w[k] -= lr * s * *u[k];
     }
@@ -159,8 +148,7 @@ TEST_CASE("stages: scale, decay and apply") {
 
 TEST_CASE("stages: the floor under an update") {
   for (const DType dtype : floats) {
-    const SpectralConfig c{
-        .scale = Scale::none, .decay = Decay::uw_floor, .weight_decay = 0, .floor = 0.35};
+    const SpectralConfig c{.scale = Scale::none, .decay = Decay::uw_floor, .weight_decay = 0, .floor = 0.35};
     // The first matrix is large: its update of length 1 becomes 0.35·‖W‖. The second is zero: its
     // update stays as it is.
     const Tensor W = normal({2, 8, 8}, dtype, 1), U = normal({2, 8, 8}, dtype, 2);
@@ -184,7 +172,6 @@ TEST_CASE("stages: hyperball keeps each matrix's length") {
     const std::vector<double> before = frobenius_squares(W).to_vector<double>();
     for (uint64_t t = 1; t <= 20; ++t) apply(c, W, normal({2, 12, 5}, dtype, t + 1), 0.3);
     const std::vector<double> after = frobenius_squares(W).to_vector<double>();
-    for (size_t b = 0; b < 2; ++b)
-      CHECK(after[b] == doctest::Approx(before[b]).epsilon(bound(dtype)));
+    for (size_t b = 0; b < 2; ++b) CHECK(after[b] == doctest::Approx(before[b]).epsilon(bound(dtype)));
   }
 }

@@ -153,10 +153,8 @@ TEST_CASE("text: nine tenths to train on, the rest to validate") {
   CHECK(corpus.train.size() == 94);
   CHECK(corpus.val.size() == 11);
   CHECK(corpus.vocabulary.size() == 7);
-  CHECK(row(corpus.val.windows(0, 1, 10).inputs, 0) ==
-        corpus.vocabulary.encode(text.substr(94, 10)));
-  CHECK(row(corpus.train.windows(0, 1, 10).inputs, 0) ==
-        corpus.vocabulary.encode(text.substr(0, 10)));
+  CHECK(row(corpus.val.windows(0, 1, 10).inputs, 0) == corpus.vocabulary.encode(text.substr(94, 10)));
+  CHECK(row(corpus.train.windows(0, 1, 10).inputs, 0) == corpus.vocabulary.encode(text.substr(0, 10)));
   CHECK_THROWS_WITH(Corpus(text, 11, "it"),
                     "it: 105 characters are too few: the last tenth must hold a block of 11 and "
                     "one more; use a longer text or a smaller block_size");
@@ -203,9 +201,8 @@ TEST_CASE("text: without a file, the project's prose: words of READMEs and comme
   }
   size_t end = 0;  // in the order of their paths
   for (const char* words :
-       {"Contributing\n", "A small, self-contained tensor",
-        "autograd: values that remember how they were made", "engine: memory and arithmetic",
-        "Text as training data: characters to tokens"}) {
+       {"Contributing\n", "A small, self-contained tensor", "autograd: values that remember how they were made",
+        "engine: memory and arithmetic", "Text as training data: characters to tokens"}) {
     const size_t at = own.find(words, end);
     REQUIRE_MESSAGE(at != std::string::npos, words);
     end = at + 1;

@@ -43,9 +43,8 @@ TEST_CASE("train options: numbers are held to their ranges, ends included") {
   CHECK(accepts([](TrainOptions&) {}, "aurora"));
   constexpr double infinity = std::numeric_limits<double>::infinity();
   for (double TrainOptions::*field :
-       {&TrainOptions::learning_rate, &TrainOptions::matrix_lr, &TrainOptions::embed_lr,
-        &TrainOptions::head_lr, &TrainOptions::vector_lr, &TrainOptions::weight_decay,
-        &TrainOptions::grad_clip, &TrainOptions::min_lr}) {
+       {&TrainOptions::learning_rate, &TrainOptions::matrix_lr, &TrainOptions::embed_lr, &TrainOptions::head_lr,
+        &TrainOptions::vector_lr, &TrainOptions::weight_decay, &TrainOptions::grad_clip, &TrainOptions::min_lr}) {
     CHECK(accepts([&](TrainOptions& o) { o.*field = 0; }));
     for (const double bad : {-1e-9, infinity, std::numeric_limits<double>::quiet_NaN()})
       CHECK(!accepts([&](TrainOptions& o) { o.*field = bad; }));
@@ -55,10 +54,9 @@ TEST_CASE("train options: numbers are held to their ranges, ends included") {
     for (const double bad : {1.0, -0.1}) CHECK(!accepts([&](TrainOptions& o) { o.*beta = bad; }));
   }
   for (int64_t TrainOptions::*count :
-       {&TrainOptions::batch_size, &TrainOptions::eval_interval, &TrainOptions::eval_iters,
-        &TrainOptions::max_iters, &TrainOptions::warmup_iters, &TrainOptions::lr_decay_iters}) {
-    const bool may_be_zero = count == &TrainOptions::max_iters ||
-                             count == &TrainOptions::warmup_iters ||
+       {&TrainOptions::batch_size, &TrainOptions::eval_interval, &TrainOptions::eval_iters, &TrainOptions::max_iters,
+        &TrainOptions::warmup_iters, &TrainOptions::lr_decay_iters}) {
+    const bool may_be_zero = count == &TrainOptions::max_iters || count == &TrainOptions::warmup_iters ||
                              count == &TrainOptions::lr_decay_iters;
     CHECK(accepts([&](TrainOptions& o) { o.*count = 0; }) == may_be_zero);
     CHECK(!accepts([&](TrainOptions& o) { o.*count = -1; }));
@@ -67,20 +65,17 @@ TEST_CASE("train options: numbers are held to their ranges, ends included") {
     CHECK(!accepts([&](TrainOptions& o) { o.*count = 1000000001; }));
   }
   for (const int rounds : {0, 1, 100, 101})
-    CHECK(accepts([&](TrainOptions& o) { o.pp_iterations = rounds; }) ==
-          (rounds == 1 || rounds == 100));
+    CHECK(accepts([&](TrainOptions& o) { o.pp_iterations = rounds; }) == (rounds == 1 || rounds == 100));
 }
 
 TEST_CASE("train options: stages by unknown names are refused, also where AdamW leaves them idle") {
-  for (std::string TrainOptions::*stage :
-       {&TrainOptions::polar, &TrainOptions::balance, &TrainOptions::where})
+  for (std::string TrainOptions::*stage : {&TrainOptions::polar, &TrainOptions::balance, &TrainOptions::where})
     for (const std::string optimizer : {"adamw", "aurora"})
       CHECK(!accepts([&](TrainOptions& o) { o.*stage = "odd"; }, optimizer));
   CHECK(!accepts([](TrainOptions& o) { o.pp_beta = 0; }, "aurora"));
   CHECK(!accepts([](TrainOptions& o) { o.momentum = 1; }, "muon"));
   const auto decay = [](double lr, double weight_decay) {
-    return accepts([&](TrainOptions& o) { o.matrix_lr = lr, o.weight_decay = weight_decay; },
-                   "muon");
+    return accepts([&](TrainOptions& o) { o.matrix_lr = lr, o.weight_decay = weight_decay; }, "muon");
   };
   CHECK(decay(0.5, 1.9));
   CHECK(!decay(0.5, 2));
@@ -144,8 +139,8 @@ TEST_CASE("train options: what is not given follows what is") {
   CHECK(o.min_lr == 0.05);
   CHECK(o.max_iters == 77);
   CHECK(o.lr_decay_iters == 77);
-  const TrainOptions given = parsed({"--learning_rate", "0.5", "--embed_lr", "0.25", "--vector_lr",
-                                     "0.125", "--min_lr", "0", "--lr_decay_iters", "9"});
+  const TrainOptions given = parsed({"--learning_rate", "0.5", "--embed_lr", "0.25", "--vector_lr", "0.125", "--min_lr",
+                                     "0", "--lr_decay_iters", "9"});
   CHECK(given.embed_lr == 0.25);
   CHECK(given.vector_lr == 0.125);
   CHECK(given.head_lr == 0.5);
@@ -153,8 +148,7 @@ TEST_CASE("train options: what is not given follows what is") {
   CHECK(given.lr_decay_iters == 9);
   CHECK(parsed({"--schedule", "linear", "--learning_rate", "0.5"}).min_lr == 0);
   // Of a flag given twice the last counts; enums are read by name.
-  const TrainOptions twice =
-      parsed({"--n_layer", "2", "--n_layer", "3", "--mlp", "swiglu", "--style", "modern"});
+  const TrainOptions twice = parsed({"--n_layer", "2", "--n_layer", "3", "--mlp", "swiglu", "--style", "modern"});
   CHECK(twice.model.n_layer == 3);
   CHECK(twice.model.mlp == MlpKind::swiglu);
   CHECK(twice.model.style == Style::modern);

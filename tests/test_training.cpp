@@ -33,8 +33,7 @@ TrainOptions tiny_options(const std::string& optimizer = "adamw") {
 TokenStream stream(int64_t size) {
   std::vector<int32_t> tokens;
   Rng rng(2);
-  for (int64_t i = 0; i < size; ++i)
-    tokens.push_back(static_cast<int32_t>(rng.below(i < size / 2 ? 2 : 7)));
+  for (int64_t i = 0; i < size; ++i) tokens.push_back(static_cast<int32_t>(rng.below(i < size / 2 ? 2 : 7)));
   return TokenStream(tokens);
 }
 
@@ -70,8 +69,7 @@ TEST_CASE("training: the full loss is the mean over all windows, for any batch s
     }
     for (const int64_t batch : {1, 2, 3, 4, 5, 11, 12, 100}) {
       INFO(size, " tokens, batches of ", batch);
-      CHECK(number(full_loss(model, data, batch)) ==
-            doctest::Approx(sum / static_cast<double>(windows)).epsilon(1e-6));
+      CHECK(number(full_loss(model, data, batch)) == doctest::Approx(sum / static_cast<double>(windows)).epsilon(1e-6));
     }
   }
 }
@@ -99,8 +97,8 @@ TEST_CASE("training: a seed, a purpose and a step each make numbers of their own
   const auto first = [](Rng rng) { return rng.below(int64_t{1} << 31); };
   std::vector<int64_t> numbers;
   for (const uint64_t seed : {1u, 2u})
-    for (const Purpose purpose : {Purpose::weights, Purpose::batches, Purpose::dropout,
-                                  Purpose::evaluation, Purpose::sample, Purpose::probe})
+    for (const Purpose purpose :
+         {Purpose::weights, Purpose::batches, Purpose::dropout, Purpose::evaluation, Purpose::sample, Purpose::probe})
       for (const int64_t step : {0, 1, 2}) numbers.push_back(first(rng_for(seed, purpose, step)));
   for (size_t i = 0; i < numbers.size(); ++i)
     for (size_t j = 0; j < i; ++j) CHECK(numbers[i] != numbers[j]);
@@ -127,9 +125,7 @@ TEST_CASE("training: learning rates warm up, fall to the lowest, and each role h
   o.embed_lr = 0.25, o.head_lr = 2, o.vector_lr = 1;
   o.min_lr = 0.05;
   o.warmup_iters = 9, o.max_iters = 100, o.lr_decay_iters = 100;
-  const auto rates_at = [&](int64_t step) {
-    return optimizer_config(o).rates * rate_factor(o, step);
-  };
+  const auto rates_at = [&](int64_t step) { return optimizer_config(o).rates * rate_factor(o, step); };
   const auto hidden = [&](int64_t step) { return rates_at(step).of(Role::hidden_matrix); };
   CHECK(hidden(0) == doctest::Approx(0.05));
   CHECK(hidden(4) == doctest::Approx(0.25));
@@ -180,8 +176,7 @@ TEST_CASE("training: AdamW alone steps all, beside a spectral optimizer it steps
       // Without a gradient only decay moves a weight: AdamW's on matrices and tables when it is
       // alone, the spectral optimizer's on hidden matrices.
       INFO(optimizer, " ", p.name);
-      const bool decays =
-          optimizer == "adamw" ? p.role != Role::vector : p.role == Role::hidden_matrix;
+      const bool decays = optimizer == "adamw" ? p.role != Role::vector : p.role == Role::hidden_matrix;
       CHECK(relative_error(p.var.value(), affine(before[i++], decays ? 0.95 : 1, 0)) < 1e-6);
     }
   }
@@ -236,8 +231,7 @@ TEST_CASE("training: a checkpoint brings back every part of a run") {
   CHECK(back.step == 41);
   CHECK(back.vocabulary.pieces() == c.vocabulary.pieces());
   CHECK(back.fingerprint == c.fingerprint);
-  for (const auto& [got, expected] :
-       {std::pair{&back.weights, &c.weights}, {&back.optimizer, &c.optimizer}}) {
+  for (const auto& [got, expected] : {std::pair{&back.weights, &c.weights}, {&back.optimizer, &c.optimizer}}) {
     REQUIRE(got->size() == expected->size());
     for (const auto& t : *expected) CHECK_MESSAGE(same_bytes(got->at(t.first), t.second), t.first);
   }

@@ -25,8 +25,7 @@ std::string words_of_markdown(std::string line) {
 // What a comment says that has its line to itself, or stands behind code.
 std::string words_of_code(const std::string& line) {
   const size_t at = line.find("// ");
-  if (at == std::string::npos || line.ends_with("---") || line.find("// namespace") == at)
-    return "";
+  if (at == std::string::npos || line.ends_with("---") || line.find("// namespace") == at) return "";
   return line.substr(at + 3);
 }
 
@@ -62,12 +61,10 @@ std::string default_text() {
         files.push_back(entry.path());
     }
   }
-  if (files.size() == 2)
-    fail_runtime(root.string(), ": holds no sources any more; give a text with --data FILE");
+  if (files.size() == 2) fail_runtime(root.string(), ": holds no sources any more; give a text with --data FILE");
   std::sort(files.begin(), files.end());
   std::string text;
-  for (const fs::path& file : files)
-    text += prose_of(read_text(file.string()), file.extension() == ".md");
+  for (const fs::path& file : files) text += prose_of(read_text(file.string()), file.extension() == ".md");
   return text;
 }
 

@@ -36,8 +36,7 @@ std::string without_layer(std::string name) {
 }
 
 Quartiles quartiles_of(const std::vector<double>& values) {
-  const bool finite =
-      std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
+  const bool finite = std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
   return quartiles(finite ? values : std::vector<double>{});
 }
 
@@ -107,13 +106,12 @@ nlohmann::json Census::to_json() const {
   nlohmann::json matrices = nlohmann::json::object(), mlps = matrices;
   for (const Spectral::Report& r : matrices_) {
     const Quartiles q = quartiles_of(r.leverage);
-    matrices[r.name] = {
-        {"row_norm_cv", number(r.row_norm_cv)},
-        {"polar_error", number(r.polar_error)},
-        {"alignment", number(r.alignment)},
-        {"update_to_weight", number(r.update_to_weight)},
-        {"effective_rank", number(r.effective_rank)},
-        {"leverage", {number(q.min), number(q.q1), number(q.median), number(q.q3), number(q.max)}}};
+    matrices[r.name] = {{"row_norm_cv", number(r.row_norm_cv)},
+                        {"polar_error", number(r.polar_error)},
+                        {"alignment", number(r.alignment)},
+                        {"update_to_weight", number(r.update_to_weight)},
+                        {"effective_rank", number(r.effective_rank)},
+                        {"leverage", {number(q.min), number(q.q1), number(q.median), number(q.q3), number(q.max)}}};
   }
   for (const Layer& layer : layers_)
     mlps[layer.name] = {{"units", layer.silent.size()},
@@ -140,8 +138,8 @@ template <class T> std::vector<T> spread(const std::vector<T>& values, size_t wi
 
 // Filled up with blanks to `width` columns; a column is a character, of one or more bytes.
 std::string padded(std::string s, size_t width) {
-  const auto columns = static_cast<size_t>(
-      std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  const auto columns =
+      static_cast<size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xC0) != 0x80; }));
   return s.append(width > columns ? width - columns : 0, ' ');
 }
 
@@ -165,29 +163,24 @@ std::string range(const std::vector<double>& values, const char* format) {
 std::string Census::picture() const {
   const size_t units = layers_.front().silent.size();
   std::string lines =
-      padded(text(" mlp  %zu of %zu neurons (× dead)", std::min(map_width, units), units),
-             map_width + 8) +
-      padded("lengths 0 to 2", bins + 4) + padded("uneven", history_width) +
-      "   cv  upd/wt  <¼ silent still\n";
+      padded(text(" mlp  %zu of %zu neurons (× dead)", std::min(map_width, units), units), map_width + 8) +
+      padded("lengths 0 to 2", bins + 4) + padded("uneven", history_width) + "   cv  upd/wt  <¼ silent still\n";
   for (size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
-    const std::string map = neuron_map(spread(layer.leverage, map_width), map_width,
-                                       spread(layer.dead(), map_width)),
+    const std::string map = neuron_map(spread(layer.leverage, map_width), map_width, spread(layer.dead(), map_width)),
                       lengths = histogram(roots(layer.leverage), bins, 0, 2),
                       history = sparkline(spread(layer.row_norm_cv, history_width), 0, 0.8);
-    lines += text("%4zu  ", l) + padded(map, map_width + 1) + "│" + lengths + "│  " +
-             padded(history, history_width) +
-             text(" %4.2f %7.2g %3lld %6lld %5lld\n", layer.row_norm_cv.back(),
-                  layer.update_to_weight, static_cast<long long>(layer.below(.25)),
+    lines += text("%4zu  ", l) + padded(map, map_width + 1) + "│" + lengths + "│  " + padded(history, history_width) +
+             text(" %4.2f %7.2g %3lld %6lld %5lld\n", layer.row_norm_cv.back(), layer.update_to_weight,
+                  static_cast<long long>(layer.below(.25)),
                   static_cast<long long>(std::count(layer.silent.begin(), layer.silent.end(), 1)),
                   static_cast<long long>(layer.still()));
   }
 
-  lines += padded("      all", 17) + padded("cv", 16) + padded("update/weight", 16) +
-           padded("polar error", 16) + padded("alignment", 16) + "effective rank\n";
-  for (const auto& [kind, neurons] :
-       {std::pair("attention", Neurons::none), std::pair("mlp in", Neurons::rows),
-        std::pair("mlp out", Neurons::cols)}) {
+  lines += padded("      all", 17) + padded("cv", 16) + padded("update/weight", 16) + padded("polar error", 16) +
+           padded("alignment", 16) + "effective rank\n";
+  for (const auto& [kind, neurons] : {std::pair("attention", Neurons::none), std::pair("mlp in", Neurons::rows),
+                                      std::pair("mlp out", Neurons::cols)}) {
     std::vector<double> cv, update_to_weight, polar_error, alignment, rank;
     int64_t side = 0;
     for (const Spectral::Report& r : matrices_) {
@@ -237,8 +230,8 @@ std::vector<Spectral::Report> moves(const ParamArena& arena, const Tensor& befor
     const Parameter& p = place.param;
     if (!is_hidden_matrix(p)) continue;
     const Shape shape{p.blocks, place.block_rows(), place.cols()};
-    const Tensor old = before.flat_view(place.first, shape),
-                 now = arena.values().flat_view(place.first, shape), U = now.clone();
+    const Tensor old = before.flat_view(place.first, shape), now = arena.values().flat_view(place.first, shape),
+                 U = now.clone();
     axpby(U, -1, old, 1);
     const std::vector<double> ranks = effective_ranks(now);
     for (int64_t b = 0; b < p.blocks; ++b) {
@@ -255,8 +248,7 @@ std::vector<Spectral::Report> moves(const ParamArena& arena, const Tensor& befor
       double moved = 0, weight = 0;
       for (const double s : r.leverage) moved += s;
       for (const double s : row_sum_squares(Matrix(old).at(b)).to_vector<double>()) weight += s;
-      for (double& s : r.leverage)
-        s = moved > 0 ? s * static_cast<double>(r.leverage.size()) / moved : 0;
+      for (double& s : r.leverage) s = moved > 0 ? s * static_cast<double>(r.leverage.size()) / moved : 0;
       r.update_to_weight = weight > 0 ? std::sqrt(moved / weight) : 0;
       reports.push_back(std::move(r));
     }
@@ -278,8 +270,7 @@ void Diagnosis::before_step() {
 
 void Diagnosis::after_step() {
   Spectral* spectral = optimizer_.spectral();
-  census_.add(spectral ? spectral->report() : moves(optimizer_.arena(), before_),
-              silent_units(model_, probe_));
+  census_.add(spectral ? spectral->report() : moves(optimizer_.arena(), before_), silent_units(model_, probe_));
   if (spectral) spectral->diagnose(false);
   before_ = {};
 }

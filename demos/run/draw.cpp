@@ -26,8 +26,7 @@ size_t part_of(double value, double low, double high, size_t parts) {
 
 std::string sparkline(std::span<const double> values, double low, double high) {
   std::string line;
-  for (const double v : values)
-    line += std::isnan(v) ? " " : blocks[part_of(v, low, high, blocks.size())];
+  for (const double v : values) line += std::isnan(v) ? " " : blocks[part_of(v, low, high, blocks.size())];
   return line;
 }
 

@@ -20,7 +20,6 @@ std::string histogram(std::span<const double> values, int bins, double low, doub
 // run of neighbours. Its height is the smallest relative leverage ρ = ‖U_i‖² m/n among them, from 0
 // to 2, so an even layer is a line of ▅; × marks a run with a dead neuron. `dead` has a flag per
 // neuron, or is empty.
-std::string neuron_map(std::span<const double> relative, int width,
-                       std::span<const uint8_t> dead = {});
+std::string neuron_map(std::span<const double> relative, int width, std::span<const uint8_t> dead = {});
 
 }  // namespace borealis

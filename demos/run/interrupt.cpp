@@ -38,8 +38,7 @@ bool ignored(int signal) {
     int signal = 0;
     if (sigwait(&set, &signal) != 0) continue;
     const auto now = Clock::now();
-    if (!deferred || now - first.value_or(now) > std::chrono::milliseconds(500))
-      ::_exit(128 + signal);
+    if (!deferred || now - first.value_or(now) > std::chrono::milliseconds(500)) ::_exit(128 + signal);
     if (!first) first = now;
     ask(signal);
   }

@@ -67,12 +67,9 @@ void apply_track3_rates(TrainOptions& o) {
 
 }  // namespace
 
-TrainOptions preset_options(const std::string& preset, const std::string& style,
-                            const std::string& optimizer) {
+TrainOptions preset_options(const std::string& preset, const std::string& style, const std::string& optimizer) {
   const bool track3 = preset == track3_nano;
-  const auto or_else = [](const std::string& given, const char* own) {
-    return given.empty() ? own : given;
-  };
+  const auto or_else = [](const std::string& given, const char* own) { return given.empty() ? own : given; };
   TrainOptions o;
   const bool modern = parse<Style>(or_else(style, track3 ? "modern" : "gpt2")) == Style::modern;
   o.model = modern ? GptConfig::modern() : GptConfig::gpt2();
@@ -88,11 +85,10 @@ TrainOptions preset_options(const std::string& preset, const std::string& style,
 
 std::string optimizer_table() {
   std::ostringstream table;
-  const auto row = [&](const char* key, const std::string& state, const std::string& flops,
-                       const std::string& rate, const std::string& stages,
-                       const std::string& source) {
-    table << std::left << std::setw(23) << key << std::setw(7) << state << std::setw(7) << flops
-          << std::setw(7) << rate << stages << "  [" << source << "]\n";
+  const auto row = [&](const char* key, const std::string& state, const std::string& flops, const std::string& rate,
+                       const std::string& stages, const std::string& source) {
+    table << std::left << std::setw(23) << key << std::setw(7) << state << std::setw(7) << flops << std::setw(7) << rate
+          << stages << "  [" << source << "]\n";
   };
   const auto text = [](double value, int digits) {
     std::ostringstream out;
@@ -105,8 +101,8 @@ std::string optimizer_table() {
   constexpr int64_t n = 768;
   for (const SpectralMethod& m : spectral_methods())
     row(m.key, text(state_per_weight(m.config, 4 * n, n), 3),
-        text(spectral_flops(m.config, 4 * n, n) / static_cast<double>(n * n * n), 0), text(m.lr, 3),
-        stages(m.config), m.source);
+        text(spectral_flops(m.config, 4 * n, n) / static_cast<double>(n * n * n), 0), text(m.lr, 3), stages(m.config),
+        m.source);
   return table.str();
 }
 

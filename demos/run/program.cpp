@@ -19,9 +19,7 @@ namespace {
 void occupy_standard_streams() {
   for (const int file : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     // The lowest free number, which open gives, is this one.
-    if (::fcntl(file, F_GETFD) < 0 &&
-        ::open("/dev/null", file == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
-      return;
+    if (::fcntl(file, F_GETFD) < 0 && ::open("/dev/null", file == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
 }
 
 // Before main, so in every program that uses this file.

@@ -11,11 +11,10 @@ namespace borealis {
 void ProgressLine::show(const StepReport& r) {
   const bool terminal = isatty(STDOUT_FILENO);
   const double done = static_cast<double>(r.step - first_step_);
-  const double left =
-      done > 0 ? clock_.seconds() / done * static_cast<double>(r.max_iters - r.step) : 0;
+  const double left = done > 0 ? clock_.seconds() / done * static_cast<double>(r.max_iters - r.step) : 0;
   if (terminal) std::printf("\r\033[K");
-  std::printf("step %5lld/%lld  train %.4f", static_cast<long long>(r.step),
-              static_cast<long long>(r.max_iters), r.train_loss);
+  std::printf("step %5lld/%lld  train %.4f", static_cast<long long>(r.step), static_cast<long long>(r.max_iters),
+              r.train_loss);
   if (r.val_loss) std::printf("  val %.4f", *r.val_loss);
   std::printf("  %.1fk tok/s", r.tokens_per_s / 1000);
   if (done > 0) std::printf("  %s left", duration(left).c_str());

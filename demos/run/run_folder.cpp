@@ -23,8 +23,7 @@ namespace fs = std::filesystem;
 namespace {
 
 // What a run leaves, the checkpoint first: without it nothing goes on from half of the rest.
-constexpr std::array files{"ckpt.safetensors", "before_divergence.ckpt.safetensors", "log.jsonl",
-                           "run.json"};
+constexpr std::array files{"ckpt.safetensors", "before_divergence.ckpt.safetensors", "log.jsonl", "run.json"};
 constexpr const char* next_about = "next.run.json";
 
 // Also of a link that leads nowhere.
@@ -43,13 +42,10 @@ void RunFolder::take() {
   if (lock_ >= 0) return;
   std::error_code trouble;
   fs::create_directories(path_, trouble);
-  if (trouble)
-    fail_runtime(path_, ": cannot be made (", trouble.message(), "); choose another --out_dir");
+  if (trouble) fail_runtime(path_, ": cannot be made (", trouble.message(), "); choose another --out_dir");
 
   const std::string lock = path_ + "/lock";
-  const auto refuse = [&](const std::string& why) {
-    fail_runtime(lock, ": ", why, "; choose another --out_dir");
-  };
+  const auto refuse = [&](const std::string& why) { fail_runtime(lock, ": ", why, "; choose another --out_dir"); };
   // Not waiting: a pipe may lie there.
   lock_ = ::open(lock.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
   if (lock_ < 0) refuse("cannot be opened (" + std::string(std::strerror(errno)) + ")");
@@ -57,12 +53,10 @@ void RunFolder::take() {
   if (::fstat(lock_, &about) != 0 || !S_ISREG(about.st_mode)) refuse("is not a regular file");
   std::array<char, 32> holder{};
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK)
-      refuse("cannot be locked (" + std::string(std::strerror(errno)) + ")");
+    if (errno != EWOULDBLOCK) refuse("cannot be locked (" + std::string(std::strerror(errno)) + ")");
     const bool known = ::pread(lock_, holder.data(), holder.size() - 1, 0) > 0;
-    fail_runtime("train_gpt: another run", known ? " (process " : "", holder.data(),
-                 known ? ")" : "", " is writing into ", path_,
-                 "; wait for its end, or choose another --out_dir");
+    fail_runtime("train_gpt: another run", known ? " (process " : "", holder.data(), known ? ")" : "",
+                 " is writing into ", path_, "; wait for its end, or choose another --out_dir");
   }
   // Only told to others: a full disk is no reason to stop.
   const std::string own = std::to_string(::getpid());
@@ -75,8 +69,7 @@ void RunFolder::take() {
 int RunFolder::set_earlier_aside(const nlohmann::json& about) {
   write_about(about, next_about);
   const auto any = [&](const std::string& prefix) {
-    return std::any_of(files.begin(), files.end(),
-                       [&](const char* file) { return is_there(*this / (prefix + file)); });
+    return std::any_of(files.begin(), files.end(), [&](const char* file) { return is_there(*this / (prefix + file)); });
   };
   int number = 0;
   if (any("")) {

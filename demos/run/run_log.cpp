@@ -37,8 +37,7 @@ LogSoFar read_log(const std::string& path, int64_t step) {
   std::istringstream lines(whole.str());
   for (std::string line; std::getline(lines, line);) {
     const auto object = nlohmann::json::parse(line, nullptr, false);
-    if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer() ||
-        object["step"] > step)
+    if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer() || object["step"] > step)
       continue;
     if (object.contains("final")) {
       log.finished = object["step"] == step;
@@ -47,8 +46,7 @@ LogSoFar read_log(const std::string& path, int64_t step) {
     log.text += line + '\n';
     const auto number = [&](const char* key) {
       const auto found = object.find(key);
-      return found != object.end() && found->is_number() ? std::optional<double>(*found)
-                                                         : std::nullopt;
+      return found != object.end() && found->is_number() ? std::optional<double>(*found) : std::nullopt;
     };
     log.train_loss = number("train_loss").value_or(NAN);
     log.loss = number("val_loss") ? number("val_loss") : number("train_loss");
@@ -72,9 +70,7 @@ RunLog::RunLog(const std::string& path, const LogSoFar& before) : path_(path) {
   check_regular(path);
   if (before.changed) write_file_atomically(path, [&](std::ostream& out) { out << before.text; });
   file_ = ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
-  if (file_ < 0)
-    fail_runtime(path, ": cannot be written (", std::strerror(errno),
-                 "); choose another --out_dir");
+  if (file_ < 0) fail_runtime(path, ": cannot be written (", std::strerror(errno), "); choose another --out_dir");
 }
 
 RunLog::~RunLog() { ::close(file_); }
@@ -86,8 +82,7 @@ void RunLog::write(const nlohmann::json& object) {
 }
 
 void RunLog::write(const StepReport& r) {
-  nlohmann::json j = {{"step", r.step}, {"train_loss", r.train_loss},
-                      {"lr", r.lr},     {"grad_norm", r.grad_norm},
+  nlohmann::json j = {{"step", r.step}, {"train_loss", r.train_loss},    {"lr", r.lr}, {"grad_norm", r.grad_norm},
                       {"ms", r.ms},     {"tokens_per_s", r.tokens_per_s}};
   if (r.val_loss) j["val_loss"] = *r.val_loss;
   if (!r.diagnosis.is_null()) j.update(r.diagnosis);

@@ -116,10 +116,7 @@ void add_settings(CLI::App& app, TrainOptions& o) {
     if constexpr (std::is_enum_v<Field>) {
       app.add_option_function<std::string>(
              both(flag),
-             [&field](const std::string& text) {
-               field = parse<std::remove_cvref_t<decltype(field)>>(text);
-             },
-             help)
+             [&field](const std::string& text) { field = parse<std::remove_cvref_t<decltype(field)>>(text); }, help)
           ->default_str(name(field));
     } else {
       app.add_option(both(flag), field, help)->capture_default_str();
@@ -153,31 +150,28 @@ void add_run(CLI::App& app, Basis& basis, RunOptions& r) {
          "print all optimizers: state (numbers per weight), flops (of a 4n×n matrix's update, in "
          "n³), rate (the default --matrix_lr), stages, source")
       ->group("Run");
-  app.add_flag("--anomaly", r.anomaly, "stop at the first op with a non-finite result (slow)")
-      ->group("Run");
+  app.add_flag("--anomaly", r.anomaly, "stop at the first op with a non-finite result (slow)")->group("Run");
 }
 
 // A resumed run may change how it goes on, but neither the model nor what the optimizer remembers.
-void refuse_another_run(const CLI::App& app, const Basis& basis, const TrainOptions& before,
-                        const TrainOptions& now) {
+void refuse_another_run(const CLI::App& app, const Basis& basis, const TrainOptions& before, const TrainOptions& now) {
   const std::string the_run = "the run in " + basis.out_dir;
   if (app.count("--preset"))
     fail("train_gpt: ", the_run,
          " goes on with the settings it was started with; leave --preset out, or start a new run");
   if (!basis.optimizer.empty() && basis.optimizer != before.optimizer)
-    fail("train_gpt: ", the_run, " goes on with the optimizer it was started with, ",
-         before.optimizer, "; leave --optimizer out, or start a new run");
+    fail("train_gpt: ", the_run, " goes on with the optimizer it was started with, ", before.optimizer,
+         "; leave --optimizer out, or start a new run");
   const nlohmann::json was = to_json(before), is = to_json(now);
   const auto text = [](const nlohmann::json& j) {
     std::ostringstream out;
     j.is_string() ? out << j.get<std::string>() : j.is_number() ? out << j.get<double>() : out << j;
     return out.str();
   };
-  for (const char* flag :
-       {"style", "n_layer", "n_head", "n_embd", "block_size", "mlp", "mlp_expansion", "bias"})
+  for (const char* flag : {"style", "n_layer", "n_head", "n_embd", "block_size", "mlp", "mlp_expansion", "bias"})
     if (is[flag] != was[flag])
-      fail("train_gpt: --", flag, ' ', text(is[flag]), " contradicts ", the_run, ", which has ",
-           text(was[flag]), "; leave it out, or start a new run in another --out_dir");
+      fail("train_gpt: --", flag, ' ', text(is[flag]), " contradicts ", the_run, ", which has ", text(was[flag]),
+           "; leave it out, or start a new run in another --out_dir");
 }
 
 // Whether an optimizer's text, as "muon,where=wide", sets that stage.
@@ -195,8 +189,7 @@ void refuse_idle(const CLI::App& app, const Basis& basis, const TrainOptions& o)
       if (app.get_option_no_throw(flag) && app.count(flag))
         fail("train_gpt: ", flag, " means nothing here, since ", why);
       if (sets_stage(basis.optimizer, name))
-        fail("train_gpt: ", name, " means nothing in --optimizer ", basis.optimizer, ", since ",
-             why);
+        fail("train_gpt: ", name, " means nothing in --optimizer ", basis.optimizer, ", since ", why);
     }
   };
   if (o.model.tied) refuse({"head_lr"}, "the head is the embedding (see --embed_lr)");
@@ -238,18 +231,14 @@ Options parse_train_options(int argc, char** argv) {
   follow("--embed_lr", o.embed_lr, o.learning_rate, before.embed_lr == lr);
   follow("--head_lr", o.head_lr, o.learning_rate, before.head_lr == lr);
   follow("--vector_lr", o.vector_lr, o.learning_rate, before.vector_lr == lr);
-  follow("--lr_decay_iters", o.lr_decay_iters, o.max_iters,
-         before.lr_decay_iters == before.max_iters);
-  const auto lowest = [](const TrainOptions& t) {
-    return t.schedule == Schedule::cosine ? t.learning_rate / 10 : 0;
-  };
+  follow("--lr_decay_iters", o.lr_decay_iters, o.max_iters, before.lr_decay_iters == before.max_iters);
+  const auto lowest = [](const TrainOptions& t) { return t.schedule == Schedule::cosine ? t.learning_rate / 10 : 0; };
   follow("--min_lr", o.min_lr, lowest(o), before.min_lr == lowest(before));
 
   if (o.min_lr > std::max(0.0, o.learning_rate))
     fail("train_gpt: --min_lr ", o.min_lr, " must not be above --learning_rate ", o.learning_rate);
   if (app.count("--warmup_iters") && o.warmup_iters > o.max_iters)
-    fail("train_gpt: --warmup_iters ", o.warmup_iters, " must not be above --max_iters ",
-         o.max_iters);
+    fail("train_gpt: --warmup_iters ", o.warmup_iters, " must not be above --max_iters ", o.max_iters);
   if (basis.resume()) refuse_another_run(app, basis, before, o);
   refuse_idle(app, basis, o);
 
@@ -274,8 +263,8 @@ SpectralConfig spectral_config(const TrainOptions& o) {
 }
 
 void check(const TrainOptions& o) {
-  need(o.pp_iterations >= 1 && o.pp_iterations <= 100, "pp_iterations",
-       static_cast<double>(o.pp_iterations), "from 1 to 100");
+  need(o.pp_iterations >= 1 && o.pp_iterations <= 100, "pp_iterations", static_cast<double>(o.pp_iterations),
+       "from 1 to 100");
   parse<Polar>(o.polar);
   parse<Balance>(o.balance);
   parse<Where>(o.where);
@@ -288,8 +277,7 @@ void check(const TrainOptions& o) {
       else
         need(std::isfinite(field) && field >= 0, flag, field, "a number that is not negative");
     } else if constexpr (std::is_same_v<Field, int64_t>) {
-      const bool may_be_zero =
-          flag == "max_iters" || flag == "warmup_iters" || flag == "lr_decay_iters";
+      const bool may_be_zero = flag == "max_iters" || flag == "warmup_iters" || flag == "lr_decay_iters";
       const auto value = static_cast<double>(field);
       need(value >= (may_be_zero ? 0 : 1) && value <= most, flag, value,
            may_be_zero ? "from 0 to 1e9" : "from 1 to 1e9");
@@ -298,8 +286,7 @@ void check(const TrainOptions& o) {
   if (!o.spectral()) return;
   check(spectral_config(o));
   const double shrink = o.matrix_lr * o.weight_decay;
-  need(shrink < 1, "matrix_lr times --weight_decay", shrink,
-       "below 1, or the decay turns weights round");
+  need(shrink < 1, "matrix_lr times --weight_decay", shrink, "below 1, or the decay turns weights round");
 }
 
 nlohmann::json to_json(const TrainOptions& o) {
@@ -317,8 +304,7 @@ nlohmann::json to_json(const TrainOptions& o) {
 
 TrainOptions train_options_from_json(const nlohmann::json& j) {
   TrainOptions o;
-  if (parse<Style>(j.at("style").get<std::string>()) == Style::modern)
-    o.model = GptConfig::modern();
+  if (parse<Style>(j.at("style").get<std::string>()) == Style::modern) o.model = GptConfig::modern();
   for_each_setting(o, [&](const char* key, auto& field, const char*) {
     if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(field)>>)
       field = parse<std::remove_cvref_t<decltype(field)>>(j.at(key).get<std::string>());

@@ -38,24 +38,19 @@ void check_memory(const TrainOptions& o) {
   const auto there = static_cast<double>(pool(Device{}).cap());
   constexpr double GiB = 1 << 30;
   if (there > 0 && needed > there)
-    fail("train_gpt: this run needs about ", std::ceil(needed / GiB),
-         " GiB of memory, but the machine has ", std::floor(there / GiB),
-         "; use a smaller model or --batch_size");
+    fail("train_gpt: this run needs about ", std::ceil(needed / GiB), " GiB of memory, but the machine has ",
+         std::floor(there / GiB), "; use a smaller model or --batch_size");
 }
 
 double rate_factor(const TrainOptions& o, int64_t step) {
   const double least = o.learning_rate > 0 ? std::min(1.0, o.min_lr / o.learning_rate) : 0;
-  return o.schedule == Schedule::cosine
-             ? warmup_cosine(step, o.warmup_iters, o.lr_decay_iters, 1, least)
-             : std::max(least, warmup_linear(step, o.warmup_iters, o.lr_decay_iters, 1));
+  return o.schedule == Schedule::cosine ? warmup_cosine(step, o.warmup_iters, o.lr_decay_iters, 1, least)
+                                        : std::max(least, warmup_linear(step, o.warmup_iters, o.lr_decay_iters, 1));
 }
 
-bool validates_at(const TrainOptions& o, int64_t step) {
-  return step % o.eval_interval == 0 && step < o.max_iters;
-}
+bool validates_at(const TrainOptions& o, int64_t step) { return step % o.eval_interval == 0 && step < o.max_iters; }
 
-std::optional<double> estimate_loss(const Gpt& model, const TokenStream& data,
-                                    const TrainOptions& o, int64_t step) {
+std::optional<double> estimate_loss(const Gpt& model, const TokenStream& data, const TrainOptions& o, int64_t step) {
   const NoGrad off;
   Rng rng = rng_for(o.seed, Purpose::evaluation, step);
   double sum = 0;

@@ -29,8 +29,7 @@ double rate_factor(const TrainOptions& o, int64_t step);
 bool validates_at(const TrainOptions& o, int64_t step);
 // Mean loss over eval_iters random batches: nanoGPT's estimate. Nothing when a signal interrupts it
 // (demos/run/interrupt.h).
-std::optional<double> estimate_loss(const Gpt& model, const TokenStream& data,
-                                    const TrainOptions& o, int64_t step);
+std::optional<double> estimate_loss(const Gpt& model, const TokenStream& data, const TrainOptions& o, int64_t step);
 // At least 4096 tokens to look into the network with: the same in every run of these settings.
 TokenBatch probe_batch(const TokenStream& data, const TrainOptions& o);
 // Mean loss over all consecutive, non-overlapping windows of block_size; nothing when interrupted.

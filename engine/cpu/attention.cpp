@@ -48,24 +48,14 @@ template <class T> class Head {
   Rows<const T> k() const { return keys(static_cast<const T*>(args_.k)); }
   Rows<const T> v() const { return values(static_cast<const T*>(args_.v)); }
   // This head's part of memory that lies like q (dq), k (dk), v (dv), y (dy) and lse.
-  template <class U> Rows<U> queries(U* q) const {
-    return at(q, args_.q_batch_stride, args_.q_row_stride);
-  }
-  template <class U> Rows<U> keys(U* k) const {
-    return at(k, args_.k_batch_stride, args_.k_row_stride);
-  }
-  template <class U> Rows<U> values(U* v) const {
-    return at(v, args_.v_batch_stride, args_.v_row_stride);
-  }
-  template <class U> Rows<U> outputs(U* y) const {
-    return at(y, args_.y_batch_stride, args_.y_row_stride);
-  }
+  template <class U> Rows<U> queries(U* q) const { return at(q, args_.q_batch_stride, args_.q_row_stride); }
+  template <class U> Rows<U> keys(U* k) const { return at(k, args_.k_batch_stride, args_.k_row_stride); }
+  template <class U> Rows<U> values(U* v) const { return at(v, args_.v_batch_stride, args_.v_row_stride); }
+  template <class U> Rows<U> outputs(U* y) const { return at(y, args_.y_batch_stride, args_.y_row_stride); }
   template <class U> U* per_query(U* lse) const { return lse + index_ * args_.tq; }
 
   // How many keys query i sees: 0 … i + offset.
-  int64_t visible(int64_t i) const {
-    return std::clamp<int64_t>(i + args_.offset + 1, 0, args_.tk);
-  }
+  int64_t visible(int64_t i) const { return std::clamp<int64_t>(i + args_.offset + 1, 0, args_.tk); }
   // The first query that sees key j, if there is one.
   int64_t first_query(int64_t j) const { return std::max<int64_t>(j - args_.offset, 0); }
   // The factors of dropout on the first n probabilities of query i.
@@ -93,8 +83,7 @@ template <class T> struct Blocks {
 // `count` blocks for each worker of parallel_for, from the pool.
 template <class T> class Scratch {
  public:
-  Scratch(int count, const AttentionArgs& args)
-      : memory_({threads(), count, args.tk, query_block}, dtype_of<T>()) {}
+  Scratch(int count, const AttentionArgs& args) : memory_({threads(), count, args.tk, query_block}, dtype_of<T>()) {}
 
   Blocks<T> of(int worker) const {
     const int64_t keys = memory_.size(2), each = memory_.size(1) * keys * query_block;
@@ -133,8 +122,7 @@ template <class T> struct Block {
 // y_i = Σ_j D_ij v_j for a block of queries, with D = dropout(P), P_ij = exp(S_ij − lse_i),
 // S = scale Q Kᵀ.
 template <class T>
-void attend(const Block<T>& block, Rows<T> y, T* lse, const Blocks<T>& scratch,
-            const AttentionArgs& args) {
+void attend(const Block<T>& block, Rows<T> y, T* lse, const Blocks<T>& scratch, const AttentionArgs& args) {
   const Head<T>& head = block.head;
   const Rows<T> S = scratch.block(0), mask = scratch.block(1);
   const int64_t m = block.m, n = block.keys, lanes = block.lanes;
@@ -176,8 +164,7 @@ void attend(const Block<T>& block, Rows<T> y, T* lse, const Blocks<T>& scratch,
 // In: S[j, i] = S_ij and dS[j, i] = dD_ij. Out: S[j, i] = D_ij and dS[j, i] = P_ij (dP_ij −
 // delta_i), with P = exp(S − lse), dP = mask dD, delta_i = Σ_j dP_ij P_ij = dy_i · y_i.
 template <class T>
-void scores_grad(const Block<T>& block, const T* lse, const T* delta, const Blocks<T>& scratch,
-                 bool drops) {
+void scores_grad(const Block<T>& block, const T* lse, const T* delta, const Blocks<T>& scratch, bool drops) {
   const Rows<T> S = scratch.block(0), dS = scratch.block(1), mask = scratch.block(2);
   block.hide(S, -std::numeric_limits<T>::infinity());
   block.hide(dS, 0);
@@ -203,9 +190,8 @@ void scores_grad(const Block<T>& block, const T* lse, const T* delta, const Bloc
 // dV = Dᵀ dY,  dQ = scale dS K,  dK = scale dSᵀ Q  of one head, block of queries after block: the
 // last block first, since it sees every key that any sees, and so applies the betas of dK and dV.
 template <class T>
-void attend_grad(const Head<T>& head, const AttentionGrads& grads, Rows<const T> y,
-                 Rows<const T> dy, const T* lse, const Blocks<T>& scratch,
-                 const AttentionArgs& args) {
+void attend_grad(const Head<T>& head, const AttentionGrads& grads, Rows<const T> y, Rows<const T> dy, const T* lse,
+                 const Blocks<T>& scratch, const AttentionArgs& args) {
   const Rows<T> dq = head.queries(static_cast<T*>(grads.dq));
   const Rows<T> dk = head.keys(static_cast<T*>(grads.dk));
   const Rows<T> dv = head.values(static_cast<T*>(grads.dv));
@@ -216,8 +202,7 @@ void attend_grad(const Head<T>& head, const AttentionGrads& grads, Rows<const T>
 
   const Rows<T> S = scratch.block(0), dS = scratch.block(1);
   double beta_k = grads.beta_k, beta_v = grads.beta_v;
-  for (int64_t first = (args.tq - 1) / query_block * query_block; first >= 0;
-       first -= query_block) {
+  for (int64_t first = (args.tq - 1) / query_block * query_block; first >= 0; first -= query_block) {
     const Block<T> block{head, first, std::min(query_block, args.tq - first)};
     const int64_t m = block.m, n = block.keys;
     const Rows<const T> Q = head.q().from(first), dY = dy.from(first), Y = y.from(first);
@@ -240,9 +225,7 @@ void attend_grad(const Head<T>& head, const AttentionGrads& grads, Rows<const T>
 }
 
 // Element-operations of one block of queries: a product's number costs a sixteenth of a loop's.
-int64_t block_work(const AttentionArgs& args) {
-  return std::min(query_block, args.tq) * args.tk * (args.dim / 16 + 4);
-}
+int64_t block_work(const AttentionArgs& args) { return std::min(query_block, args.tq) * args.tk * (args.dim / 16 + 4); }
 
 int64_t blocks_of(const AttentionArgs& args) { return (args.tq + query_block - 1) / query_block; }
 
@@ -258,25 +241,23 @@ void CpuBackend::attention(void* y, Span lse, const AttentionArgs& args) {
         const Head<T> head(args, index / blocks);
         const int64_t first = index % blocks * query_block;
         const Block<T> block{head, first, std::min(query_block, args.tq - first)};
-        attend(block, head.outputs(static_cast<T*>(y)), head.per_query(lse.as<T>()),
-               scratch.of(worker), args);
+        attend(block, head.outputs(static_cast<T*>(y)), head.per_query(lse.as<T>()), scratch.of(worker), args);
       }
     };
     parallel_for(args.batch * args.heads * blocks, grain_for(block_work(args)), run);
   });
 }
 
-void CpuBackend::attention_grad(const AttentionGrads& grads, const void* y, const void* dy,
-                                ConstSpan lse, const AttentionArgs& args) {
+void CpuBackend::attention_grad(const AttentionGrads& grads, const void* y, const void* dy, ConstSpan lse,
+                                const AttentionArgs& args) {
   visit(args.dtype, [&](auto zero) {
     using T = decltype(zero);
     const Scratch<T> scratch(args.dropout.p > 0 ? 4 : 2, args);
     const auto run = [&](int64_t begin, int64_t end, int worker) {
       for (int64_t index = begin; index < end; ++index) {
         const Head<T> head(args, index);
-        attend_grad(head, grads, head.outputs(static_cast<const T*>(y)),
-                    head.outputs(static_cast<const T*>(dy)), head.per_query(lse.as<T>()),
-                    scratch.of(worker), args);
+        attend_grad(head, grads, head.outputs(static_cast<const T*>(y)), head.outputs(static_cast<const T*>(dy)),
+                    head.per_query(lse.as<T>()), scratch.of(worker), args);
       }
     };
     parallel_for(args.batch * args.heads, grain_for(2 * blocks_of(args) * block_work(args)), run);

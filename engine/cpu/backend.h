@@ -24,24 +24,21 @@ class CpuBackend final : public Backend {
   void fill(Span y, double value) override;
   void cast(Span y, ConstSpan x) override;
   void unary(UnaryOp op, Span y, ConstSpan x, double param) override;
-  void unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, double param,
-                  double beta) override;
+  void unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, double param, double beta) override;
   void binary(BinaryOp op, Span y, ConstSpan a, ConstSpan b, const Broadcast& walk) override;
-  void binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstSpan b, ConstSpan dy,
-                   const Broadcast& walk, double beta) override;
+  void binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstSpan b, ConstSpan dy, const Broadcast& walk,
+                   double beta) override;
   void affine(Span y, ConstSpan x, double alpha, double shift, double beta) override;
   void scale_by(Span y, ConstSpan factor) override;
   void strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, double beta) override;
   void dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) override;
 
   // reduce.cpp
-  void sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
-           double beta) override;
+  void sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) override;
   void max(Span y, Span index, ConstSpan x, int64_t outer, int64_t mid, int64_t inner) override;
   void max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer, int64_t mid, int64_t inner,
                 double beta) override;
-  void spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
-              double beta) override;
+  void spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) override;
   void sum_squares(Span y, ConstSpan x) override;
   bool all_finite(ConstSpan x) override;
 
@@ -49,30 +46,24 @@ class CpuBackend final : public Backend {
   void softmax(Span y, ConstSpan x, const RowsArgs& args) override;
   void softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) override;
   void log_softmax(Span y, ConstSpan x, const RowsArgs& args) override;
-  void log_softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args,
-                        double beta) override;
+  void log_softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) override;
   void logsumexp(Span y, ConstSpan x, const RowsArgs& args) override;
-  void logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy, const RowsArgs& args,
-                      double beta) override;
-  void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets,
-                     int64_t cols, int64_t ignored) override;
-  void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse,
-                          ConstSpan count, ConstSpan dloss, int64_t cols, int64_t ignored,
-                          double beta) override;
+  void logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) override;
+  void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets, int64_t cols,
+                     int64_t ignored) override;
+  void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
+                          ConstSpan dloss, int64_t cols, int64_t ignored, double beta) override;
 
   // norm.cpp
-  void norm(Span y, Span mean, Span rstd, ConstSpan x, ConstSpan gain, ConstSpan bias,
-            const NormArgs& args) override;
-  void norm_grad(Span dx, double beta_x, Span dgain, double beta_gain, Span dbias, double beta_bias,
-                 ConstSpan x, ConstSpan gain, ConstSpan mean, ConstSpan rstd, ConstSpan dy,
-                 const NormArgs& args) override;
+  void norm(Span y, Span mean, Span rstd, ConstSpan x, ConstSpan gain, ConstSpan bias, const NormArgs& args) override;
+  void norm_grad(Span dx, double beta_x, Span dgain, double beta_gain, Span dbias, double beta_bias, ConstSpan x,
+                 ConstSpan gain, ConstSpan mean, ConstSpan rstd, ConstSpan dy, const NormArgs& args) override;
 
   // tables.cpp
   void embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) override;
   void embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_t cols, double beta) override;
   int64_t first_bad_id(ConstSpan ids, int64_t limit, int64_t ignored) override;
-  void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args,
-              double beta) override;
+  void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) override;
 
   // attention.cpp
   void attention(void* y, Span lse, const AttentionArgs& args) override;

@@ -12,8 +12,7 @@ namespace borealis {
 
 // factor[j] ← 1/(1−p) where element first + j of the stream is kept, else 0, for j in [0, n).
 // Four elements share a Philox block, so words are drawn block by block.
-template <class T>
-void dropout_factors(T* factor, int64_t n, int64_t first, const DropoutArgs& args) {
+template <class T> void dropout_factors(T* factor, int64_t n, int64_t first, const DropoutArgs& args) {
   constexpr int64_t chunk = 256;  // words
   // uniform(word) ≥ p, as integers: uniform is (word >> 8)/2²⁴.
   const auto threshold = static_cast<uint32_t>(std::ceil(args.p * 16777216.0));

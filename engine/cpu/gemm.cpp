@@ -29,8 +29,7 @@ struct Cut {
 Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch) {
   constexpr double flops_per_piece = 6e6;  // ~25 us: a fork and join (~3 us) stays small
   const double flops = 2.0 * static_cast<double>(batch * m * n) * static_cast<double>(k);
-  const double wanted =
-      std::min(8.0, flops / flops_per_piece);  // pieces: busy, and even, to 4 threads
+  const double wanted = std::min(8.0, flops / flops_per_piece);  // pieces: busy, and even, to 4 threads
 
   int64_t tile_m = even_edge(m, 384, 32), tile_n = even_edge(n, 384, 64);
   const auto pieces = [&] {
@@ -50,15 +49,14 @@ Cut cut(int64_t m, int64_t n, int64_t k, int64_t batch) {
 
 // Row i, column j of matrix number `index` of a batch.
 template <class T>
-T* element(void* data, const GemmArgs& g, const std::array<int64_t, 2>& stride, int64_t index,
-           int64_t i, int64_t row_stride, int64_t j, int64_t col_stride) {
-  return static_cast<T*>(data) + index / g.batch[1] * stride[0] + index % g.batch[1] * stride[1] +
-         i * row_stride + j * col_stride;
+T* element(void* data, const GemmArgs& g, const std::array<int64_t, 2>& stride, int64_t index, int64_t i,
+           int64_t row_stride, int64_t j, int64_t col_stride) {
+  return static_cast<T*>(data) + index / g.batch[1] * stride[0] + index % g.batch[1] * stride[1] + i * row_stride +
+         j * col_stride;
 }
 
 // The product of the tile of matrix `index` whose first output is (i, j).
-template <class T>
-void tile_product(const GemmArgs& g, int64_t index, int64_t i, int64_t j, int64_t m, int64_t n) {
+template <class T> void tile_product(const GemmArgs& g, int64_t index, int64_t i, int64_t j, int64_t m, int64_t n) {
   void *const a = const_cast<void*>(g.a), *const b = const_cast<void*>(g.b);
   gemm_tile<T>({.m = m,
                 .n = n,
@@ -76,9 +74,7 @@ void tile_product(const GemmArgs& g, int64_t index, int64_t i, int64_t j, int64_
 }
 
 // Tiles that share a piece, so that a batch of small products is not cut too finely.
-int64_t grain(double tile_flops) {
-  return static_cast<int64_t>(1e6 / std::max(1.0, tile_flops)) + 1;
-}
+int64_t grain(double tile_flops) { return static_cast<int64_t>(1e6 / std::max(1.0, tile_flops)) + 1; }
 
 template <class T> void gemm_of(const GemmArgs& g) {
   const int64_t count = g.batch[0] * g.batch[1];
@@ -89,8 +85,7 @@ template <class T> void gemm_of(const GemmArgs& g) {
     for (int64_t index = begin; index < end; ++index) {
       const int64_t i = index % per_matrix / c.cols * c.tile_m;
       const int64_t j = index % per_matrix % c.cols * c.tile_n;
-      tile_product<T>(g, index / per_matrix, i, j, std::min(c.tile_m, g.m - i),
-                      std::min(c.tile_n, g.n - j));
+      tile_product<T>(g, index / per_matrix, i, j, std::min(c.tile_m, g.m - i), std::min(c.tile_n, g.n - j));
     }
   });
 }
@@ -107,8 +102,7 @@ template <class T> void mirror(T* c, int64_t ld, int64_t first, int64_t last) {
       for (int64_t i = 0; i < rows; ++i)
         for (int64_t j = 0; j < cols; ++j) square[j][i] = c[(i0 + i) * ld + j0 + j];
       for (int64_t j = 0; j < cols; ++j)
-        for (int64_t i = std::max<int64_t>(0, j0 + j - i0); i < rows; ++i)
-          c[(j0 + j) * ld + i0 + i] = square[j][i];
+        for (int64_t i = std::max<int64_t>(0, j0 + j - i0); i < rows; ++i) c[(j0 + j) * ld + i0 + i] = square[j][i];
     }
   }
 }

@@ -14,10 +14,8 @@ template <class T> void eigen_tile(const GemmTile& t) {
   using Strided = Eigen::OuterStride<>;
   using Input = Eigen::Map<const RowMajor, Eigen::Unaligned, Strided>;
   // A transposed input is mapped as it lies in memory, [k, m] or [n, k].
-  const Input a(static_cast<const T*>(t.a), t.trans_a ? t.k : t.m, t.trans_a ? t.m : t.k,
-                Strided(t.lda));
-  const Input b(static_cast<const T*>(t.b), t.trans_b ? t.n : t.k, t.trans_b ? t.k : t.n,
-                Strided(t.ldb));
+  const Input a(static_cast<const T*>(t.a), t.trans_a ? t.k : t.m, t.trans_a ? t.m : t.k, Strided(t.lda));
+  const Input b(static_cast<const T*>(t.b), t.trans_b ? t.n : t.k, t.trans_b ? t.k : t.n, Strided(t.ldb));
   Eigen::Map<RowMajor, Eigen::Unaligned, Strided> c(static_cast<T*>(t.c), t.m, t.n, Strided(t.ldc));
 
   if (t.beta == 0) {

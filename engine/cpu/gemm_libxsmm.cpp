@@ -33,8 +33,8 @@ void multiply(const GemmTile& t) {
   const auto alpha = static_cast<float>(t.alpha), beta = static_cast<float>(t.beta);
   const int flags = t.trans_a ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
   const int prefetch = LIBXSMM_GEMM_PREFETCH_NONE;
-  const libxsmm_smmfunction kernel = libxsmm_smmdispatch(
-      number(t.n), number(t.m), number(t.k), &lda, &ldb, &ldc, &alpha, &beta, &flags, &prefetch);
+  const libxsmm_smmfunction kernel =
+      libxsmm_smmdispatch(number(t.n), number(t.m), number(t.k), &lda, &ldb, &ldc, &alpha, &beta, &flags, &prefetch);
   if (!kernel) return eigen_tile<float>(t);
   kernel(static_cast<const float*>(t.b), static_cast<const float*>(t.a), static_cast<float*>(t.c));
 }
@@ -43,8 +43,7 @@ void multiply(const GemmTile& t) {
 // kernel takes two pages for good, so a program that meets every size must not need one for each.
 int64_t part(int64_t left, int64_t block) {
   if (left >= block) return block;
-  return left >= 16 ? left / 16 * 16
-                    : static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(left)));
+  return left >= 16 ? left / 16 * 16 : static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(left)));
 }
 
 // Room that each thread keeps from call to call; `slot` tells apart what is in use at once.

@@ -46,8 +46,7 @@ template <class T, class Loop> void with_beta(double beta, Loop&& loop) {
 // f(0) ∘ f(1) ∘ … ∘ f(n−1) for an associative ∘ with neutral element `neutral`. Compilers do not
 // reorder floating-point sums, so the order is written for SIMD: 16 lanes, folded by a tree. It
 // depends on n alone.
-template <class T, class F, class Combine>
-T lane_reduce(int64_t n, T neutral, F f, Combine combine) {
+template <class T, class F, class Combine> T lane_reduce(int64_t n, T neutral, F f, Combine combine) {
   constexpr int lanes = 16;
   T lane[lanes];
   std::fill_n(lane, lanes, neutral);
@@ -74,8 +73,7 @@ template <class T, class F> T lane_sum(int64_t n, F f) {
 // max_i x[i], passing over NaNs (exp(x − max) shows them again); −∞ when there is nothing else.
 template <class T> T lane_max(const T* x, int64_t n) {
   return lane_reduce(
-      n, -std::numeric_limits<T>::infinity(), [x](int64_t i) { return x[i]; },
-      [](T a, T b) { return a < b ? b : a; });
+      n, -std::numeric_limits<T>::infinity(), [x](int64_t i) { return x[i]; }, [](T a, T b) { return a < b ? b : a; });
 }
 
 }  // namespace borealis

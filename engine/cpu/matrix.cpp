@@ -77,8 +77,7 @@ template <class T> void scale(MatrixView y, MatrixView x, Factors<T> c, double b
 
 // out[r] ← Σ_j x(first + r, j)² for n ≤ 64 rows whose numbers lie `col_stride` apart, neighbours
 // side by side: the sums run down the columns, 64 terms at a time so that rounding stays small.
-template <class T>
-void column_sum_squares(T* out, const T* x, int64_t n, int64_t cols, int64_t col_stride) {
+template <class T> void column_sum_squares(T* out, const T* x, int64_t n, int64_t cols, int64_t col_stride) {
   T total[64] = {};
   for (int64_t from = 0; from < cols; from += 64) {
     T part[64] = {};
@@ -92,9 +91,7 @@ void column_sum_squares(T* out, const T* x, int64_t n, int64_t cols, int64_t col
 }
 
 template <class T> using Dense = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
-template <class T>
-using Mapped =
-    Eigen::Map<Dense<T>, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+template <class T> using Mapped = Eigen::Map<Dense<T>, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
 
 // Matrix `index` of the batch, for Eigen.
 template <class T> Mapped<T> mapped(const MatrixView& x, int64_t index) {
@@ -106,8 +103,7 @@ constexpr int64_t solve_rows = 64;  // rows of x solved together
 
 // z ← L⁻¹ z for the rows z of X from `first` on. They lie in Z [cols, solve_rows], a row of X in a
 // column, so that the loops run over rows. Blockwise:  Z_c ← L_cc⁻¹ (Z_c − Σ_{b<c} L_cb Z_b).
-template <class T>
-void solve_band(const MatrixView& x, const MatrixView& l, int64_t index, int64_t first, T* Z) {
+template <class T> void solve_band(const MatrixView& x, const MatrixView& l, int64_t index, int64_t first, T* Z) {
   constexpr int64_t side = 32;
   const int64_t n = std::min(solve_rows, x.rows - first);
   T* const X = start<T>(x, index) + first * x.row_stride;
@@ -135,15 +131,13 @@ void solve_band(const MatrixView& x, const MatrixView& l, int64_t index, int64_t
       const T* const row = L + j * l.row_stride;
       for (int64_t k = c; k < j; ++k) {
         const T* const known = Z + k * solve_rows;
-        each(n,
-             [z, known, factor = row[k * l.col_stride]](int64_t r) { z[r] -= factor * known[r]; });
+        each(n, [z, known, factor = row[k * l.col_stride]](int64_t r) { z[r] -= factor * known[r]; });
       }
       each(n, [z, pivot = row[j * l.col_stride]](int64_t r) { z[r] /= pivot; });
     }
   }
   for (int64_t r = 0; r < n; ++r)
-    each(x.cols,
-         [&](int64_t j) { X[r * x.row_stride + j * x.col_stride] = Z[j * solve_rows + r]; });
+    each(x.cols, [&](int64_t j) { X[r * x.row_stride + j * x.col_stride] = Z[j * solve_rows + r]; });
 }
 
 // f(index) for every matrix of the batch, where one costs `work` element-operations.
@@ -200,21 +194,18 @@ void CpuBackend::row_sum_squares(Span out, const MatrixView& x) {
       const int64_t n = std::min(side, x.rows - first);
       const T* const in = start<T>(x, b) + first * x.row_stride;
       T* const result = out.as<T>() + b * x.rows + first;
-      if (x.col_stride != 1 && x.row_stride == 1)
-        return column_sum_squares(result, in, n, x.cols, x.col_stride);
+      if (x.col_stride != 1 && x.row_stride == 1) return column_sum_squares(result, in, n, x.cols, x.col_stride);
       for (int64_t r = 0; r < n; ++r) {
         const T* const row = in + r * x.row_stride;
-        result[r] = x.col_stride == 1
-                        ? lane_sum<T>(x.cols, [=](int64_t j) { return row[j] * row[j]; })
-                        : lane_sum<T>(x.cols, [=, step = x.col_stride](int64_t j) {
-                            return row[j * step] * row[j * step];
-                          });
+        result[r] =
+            x.col_stride == 1
+                ? lane_sum<T>(x.cols, [=](int64_t j) { return row[j] * row[j]; })
+                : lane_sum<T>(x.cols, [=, step = x.col_stride](int64_t j) { return row[j * step] * row[j * step]; });
       }
     };
-    parallel_for(x.batch.total() * bands, grain_for(side * x.cols),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t index = begin; index < end; ++index) band(index);
-                 });
+    parallel_for(x.batch.total() * bands, grain_for(side * x.cols), [&](int64_t begin, int64_t end) {
+      for (int64_t index = begin; index < end; ++index) band(index);
+    });
   });
 }
 
@@ -225,8 +216,7 @@ void CpuBackend::scale_rows(const MatrixView& y, const MatrixView& x, ConstSpan 
   });
 }
 
-void CpuBackend::matrix_affine(const MatrixView& y, const MatrixView& x, double alpha,
-                               double beta) {
+void CpuBackend::matrix_affine(const MatrixView& y, const MatrixView& x, double alpha, double beta) {
   visit(y.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T factor = static_cast<T>(alpha);
@@ -247,8 +237,8 @@ void CpuBackend::cholesky(const MatrixView& a) {
     for_each_matrix(a, a.rows * a.rows * a.rows / 12, [&](int64_t index) {
       Mapped<T> A = mapped<T>(a, index);
       const Eigen::LLT<Dense<T>> llt(A);
-      const bool definite = llt.info() == Eigen::Success &&
-                            (llt.matrixLLT().diagonal().array() > T(0)).all();  // false for a NaN
+      const bool definite =
+          llt.info() == Eigen::Success && (llt.matrixLLT().diagonal().array() > T(0)).all();  // false for a NaN
       if (definite)
         A = llt.matrixL();
       else

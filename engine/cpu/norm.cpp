@@ -11,8 +11,8 @@
 namespace borealis {
 
 // Two passes for the statistics: the variance is taken of centred values, so it does not cancel.
-void CpuBackend::norm(Span y_span, Span mean_span, Span rstd_span, ConstSpan x_span,
-                      ConstSpan gain_span, ConstSpan bias_span, const NormArgs& args) {
+void CpuBackend::norm(Span y_span, Span mean_span, Span rstd_span, ConstSpan x_span, ConstSpan gain_span,
+                      ConstSpan bias_span, const NormArgs& args) {
   visit(x_span.dtype, [&](auto zero) {
     using T = decltype(zero);
     const int64_t cols = args.cols;
@@ -41,10 +41,9 @@ void CpuBackend::norm(Span y_span, Span mean_span, Span rstd_span, ConstSpan x_s
 //   dgain = Σ_rows dy x̂,  dbias = Σ_rows dy.
 // One walk over x and dy serves all three. Each range of rows keeps its own sums for dgain and
 // dbias; they are added in the order of the ranges.
-void CpuBackend::norm_grad(Span dx_span, double beta_x, Span dgain_span, double beta_gain,
-                           Span dbias_span, double beta_bias, ConstSpan x_span, ConstSpan gain_span,
-                           ConstSpan mean_span, ConstSpan rstd_span, ConstSpan dy_span,
-                           const NormArgs& args) {
+void CpuBackend::norm_grad(Span dx_span, double beta_x, Span dgain_span, double beta_gain, Span dbias_span,
+                           double beta_bias, ConstSpan x_span, ConstSpan gain_span, ConstSpan mean_span,
+                           ConstSpan rstd_span, ConstSpan dy_span, const NormArgs& args) {
   // At most 64 ranges bound the workspace by 128 rows.
   const int64_t rows = args.rows, cols = args.cols;
   const int64_t grain = std::max(grain_for(4 * cols), (rows + 63) / 64);

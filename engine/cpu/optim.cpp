@@ -9,8 +9,7 @@ namespace borealis {
 
 // m ← β₁ m + (1−β₁) g,  v ← β₂ v + (1−β₂) g²,
 // w ← (1 − lr·decay) w − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + eps).
-void CpuBackend::adamw(Span w_span, Span m_span, Span v_span, ConstSpan g_span,
-                       const AdamWArgs& args) {
+void CpuBackend::adamw(Span w_span, Span m_span, Span v_span, ConstSpan g_span, const AdamWArgs& args) {
   visit(w_span.dtype, [&](auto zero) {
     using T = decltype(zero);
     const double t = static_cast<double>(args.step);
@@ -31,8 +30,7 @@ void CpuBackend::adamw(Span w_span, Span m_span, Span v_span, ConstSpan g_span,
 }
 
 // m ← mu m + gain g;  x ← nesterov ? gain g + mu m : m.
-void CpuBackend::momentum(Span x_span, Span m_span, ConstSpan g_span, double mu, double gain,
-                          bool nesterov) {
+void CpuBackend::momentum(Span x_span, Span m_span, ConstSpan g_span, double mu, double gain, bool nesterov) {
   visit(m_span.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T keep = static_cast<T>(mu), take = static_cast<T>(gain);
@@ -49,8 +47,7 @@ void CpuBackend::momentum(Span x_span, Span m_span, ConstSpan g_span, double mu,
 }
 
 // v ← beta v + (1−beta) g²;  x ← x/(√v + eps), 0 where v = 0.
-void CpuBackend::second_moment(Span x_span, Span v_span, ConstSpan g_span, double beta,
-                               double eps) {
+void CpuBackend::second_moment(Span x_span, Span v_span, ConstSpan g_span, double beta, double eps) {
   visit(v_span.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T keep = static_cast<T>(beta), take = static_cast<T>(1 - beta);

@@ -38,9 +38,7 @@ template <class T, class Put> void copy_transposed(T* to, const T* from, const W
   const int64_t from_across = w.inner_stride(1);
   w.for_each_tile(16, [=](const Walk::Place& at, int64_t rows, int64_t cols) {
     for (int64_t i = 0; i < rows; ++i)
-      each(cols, [=](int64_t j) {
-        put(to[at[0] + i * to_down + j * to_across], from[at[1] + i + j * from_across]);
-      });
+      each(cols, [=](int64_t j) { put(to[at[0] + i * to_down + j * to_across], from[at[1] + i + j * from_across]); });
   });
 }
 
@@ -57,9 +55,8 @@ void CpuBackend::cast(Span y, ConstSpan x) {
   visit_with_ids(y.dtype, [&](auto to) {
     visit_with_ids(x.dtype, [&](auto from) {
       using To = decltype(to);
-      parallel_each(y.count, 2, [p = y.as<To>(), q = x.as<decltype(from)>()](int64_t i) {
-        p[i] = static_cast<To>(q[i]);
-      });
+      parallel_each(y.count, 2,
+                    [p = y.as<To>(), q = x.as<decltype(from)>()](int64_t i) { p[i] = static_cast<To>(q[i]); });
     });
   });
 }
@@ -76,8 +73,7 @@ void CpuBackend::unary(UnaryOp op, Span y, ConstSpan x, double param) {
   });
 }
 
-void CpuBackend::unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, double param,
-                            double beta) {
+void CpuBackend::unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, double param, double beta) {
   visit(dx.dtype, [&](auto type) {
     using T = decltype(type);
     T* dX = dx.as<T>();
@@ -85,8 +81,7 @@ void CpuBackend::unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, 
     const T p = static_cast<T>(param);
     with_op<UnaryOps>(op, [=, n = dx.count](auto formula) {
       with_beta<T>(beta, [=](auto put) {
-        parallel_each(n, formula_work<T>,
-                      [=](int64_t i) { put(dX[i], formula.df(S[i], p) * dY[i]); });
+        parallel_each(n, formula_work<T>, [=](int64_t i) { put(dX[i], formula.df(S[i], p) * dY[i]); });
       });
     });
   });
@@ -98,8 +93,7 @@ void CpuBackend::binary(BinaryOp op, Span y, ConstSpan a, ConstSpan b, const Bro
     T* Y = y.as<T>();
     const T *A = a.as<T>(), *B = b.as<T>();
     with_op<BinaryOps>(op, [&](auto formula) {
-      for_each_element(walk, formula_work<T>,
-                       [=](int64_t i, int64_t j, int64_t k) { Y[i] = formula.f(A[j], B[k]); });
+      for_each_element(walk, formula_work<T>, [=](int64_t i, int64_t j, int64_t k) { Y[i] = formula.f(A[j], B[k]); });
     });
   });
 }
@@ -113,13 +107,11 @@ void CpuBackend::binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstS
     with_op<BinaryOps>(op, [&](auto formula) {
       with_beta<T>(beta, [&](auto put) {
         if (side == 0)
-          for_each_element(walk, formula_work<T>, [=](int64_t i, int64_t j, int64_t k) {
-            put(dX[i], formula.da(A[j], B[k]) * dY[i]);
-          });
+          for_each_element(walk, formula_work<T>,
+                           [=](int64_t i, int64_t j, int64_t k) { put(dX[i], formula.da(A[j], B[k]) * dY[i]); });
         else
-          for_each_element(walk, formula_work<T>, [=](int64_t i, int64_t j, int64_t k) {
-            put(dX[i], formula.db(A[j], B[k]) * dY[i]);
-          });
+          for_each_element(walk, formula_work<T>,
+                           [=](int64_t i, int64_t j, int64_t k) { put(dX[i], formula.db(A[j], B[k]) * dY[i]); });
       });
     });
   });
@@ -131,9 +123,8 @@ void CpuBackend::affine(Span y, ConstSpan x, double alpha, double shift, double 
     T* Y = y.as<T>();
     const T* X = x.as<T>();
     const T a = static_cast<T>(alpha), s = static_cast<T>(shift);
-    with_beta<T>(beta, [=, n = y.count](auto put) {
-      parallel_each(n, 2, [=](int64_t i) { put(Y[i], a * X[i] + s); });
-    });
+    with_beta<T>(beta,
+                 [=, n = y.count](auto put) { parallel_each(n, 2, [=](int64_t i) { put(Y[i], a * X[i] + s); }); });
   });
 }
 
@@ -179,9 +170,7 @@ void CpuBackend::dropout(Span y, ConstSpan x, const DropoutArgs& args, double be
           const int64_t count = std::min(chunk, n - begin);
           dropout_factors(factor, count, begin, args);
           // A dropped number becomes 0 even where it was infinite or a NaN.
-          each(count, [=, &factor](int64_t i) {
-            put(Y[begin + i], factor[i] == 0 ? T(0) : X[begin + i] * factor[i]);
-          });
+          each(count, [=, &factor](int64_t i) { put(Y[begin + i], factor[i] == 0 ? T(0) : X[begin + i] * factor[i]); });
         }
       });
     });

@@ -31,16 +31,14 @@ template <class Part, class Put> void sum_rows(int64_t rows, int64_t cols, Part 
     const int64_t begin = i % parts * longest;
     sums[i] = part(i / parts * cols + begin, std::min(longest, cols - begin));
   });
-  for (int64_t r = 0; r < rows; ++r)
-    put(r, lane_sum<double>(parts, [=](int64_t i) { return sums[r * parts + i]; }));
+  for (int64_t r = 0; r < rows; ++r) put(r, lane_sum<double>(parts, [=](int64_t i) { return sums[r * parts + i]; }));
 }
 
 // sums[c] ← Σ_m x[m·stride + c] for c < width ≤ block: the rows are added in order, `run` of them
 // in T (in registers when width is a constant), the runs in f64.
 constexpr int64_t block = 64;
 
-template <class T, class Width>
-void sum_columns(double* sums, const T* x, int64_t mid, int64_t stride, Width width) {
+template <class T, class Width> void sum_columns(double* sums, const T* x, int64_t mid, int64_t stride, Width width) {
   constexpr int64_t run = 64;
   std::fill_n(sums, block, 0.0);
   for (int64_t begin = 0; begin < mid; begin += run) {
@@ -59,8 +57,7 @@ Broadcast reduction_walk(int64_t outer, int64_t mid, int64_t inner) {
 
 }  // namespace
 
-void CpuBackend::sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale,
-                     double beta) {
+void CpuBackend::sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) {
   visit(y.dtype, [&](auto type) {
     using T = decltype(type);
     T* Y = y.as<T>();
@@ -86,8 +83,7 @@ void CpuBackend::sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t in
             sum_columns(sums, from, mid, inner, std::integral_constant<int64_t, block>{});
           else
             sum_columns(sums, from, mid, inner, width);
-          for (int64_t c = 0; c < width; ++c)
-            put(Y[o * inner + begin + c], static_cast<T>(scale * sums[c]));
+          for (int64_t c = 0; c < width; ++c) put(Y[o * inner + begin + c], static_cast<T>(scale * sums[c]));
         }
       });
     });
@@ -119,23 +115,21 @@ void CpuBackend::max(Span y, Span index, ConstSpan x, int64_t outer, int64_t mid
   });
 }
 
-void CpuBackend::max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer, int64_t mid,
-                          int64_t inner, double beta) {
+void CpuBackend::max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer, int64_t mid, int64_t inner,
+                          double beta) {
   visit(dx.dtype, [&](auto type) {
     using T = decltype(type);
     T* dX = dx.as<T>();
     const T* dY = dy.as<T>();
     const int32_t* where = index.as<int32_t>();
     with_beta<T>(beta, [&](auto put) {
-      for_each_element(reduction_walk(outer, mid, inner), 2, [=](int64_t i, int64_t j, int64_t m) {
-        put(dX[i], where[j] == m ? dY[j] : T(0));
-      });
+      for_each_element(reduction_walk(outer, mid, inner), 2,
+                       [=](int64_t i, int64_t j, int64_t m) { put(dX[i], where[j] == m ? dY[j] : T(0)); });
     });
   });
 }
 
-void CpuBackend::spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner,
-                        double scale, double beta) {
+void CpuBackend::spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) {
   visit(y.dtype, [&](auto type) {
     using T = decltype(type);
     T* Y = y.as<T>();

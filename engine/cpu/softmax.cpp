@@ -21,8 +21,7 @@ int64_t row_grain(int64_t cols) { return grain_for(4 * cols); }
 template <class F> void each_row(const RowsArgs& args, F f) {
   parallel_for(args.rows, row_grain(args.cols), [&](int64_t first, int64_t last) {
     for (int64_t r = first; r < last; ++r) {
-      const int64_t prefix =
-          args.causal_rows ? r % args.causal_rows + args.causal_offset + 1 : args.cols;
+      const int64_t prefix = args.causal_rows ? r % args.causal_rows + args.causal_offset + 1 : args.cols;
       f(r, std::clamp<int64_t>(prefix, 0, args.cols));
     }
   });
@@ -46,9 +45,7 @@ template <class T> T row_logsumexp(const T* x, int64_t n) {
 }
 
 // lse as a shift for x − lse: a row of −∞ alone then gives exp(−∞) = 0 instead of NaN.
-template <class T> T finite_shift(T lse) {
-  return lse == -std::numeric_limits<T>::infinity() ? T(0) : lse;
-}
+template <class T> T finite_shift(T lse) { return lse == -std::numeric_limits<T>::infinity() ? T(0) : lse; }
 
 }  // namespace
 
@@ -69,8 +66,7 @@ void CpuBackend::softmax(Span y_span, ConstSpan x_span, const RowsArgs& args) {
 }
 
 // dx = y (dy − Σ y dy).
-void CpuBackend::softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span,
-                              const RowsArgs& args, double beta) {
+void CpuBackend::softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span, const RowsArgs& args, double beta) {
   visit(y_span.dtype, [&](auto zero) {
     using T = decltype(zero);
     with_beta<T>(beta, [&](auto put) {
@@ -101,8 +97,8 @@ void CpuBackend::log_softmax(Span y_span, ConstSpan x_span, const RowsArgs& args
 }
 
 // dx = dy − exp(y) Σ dy.
-void CpuBackend::log_softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span,
-                                  const RowsArgs& args, double beta) {
+void CpuBackend::log_softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span, const RowsArgs& args,
+                                  double beta) {
   visit(y_span.dtype, [&](auto zero) {
     using T = decltype(zero);
     with_beta<T>(beta, [&](auto put) {
@@ -122,15 +118,13 @@ void CpuBackend::log_softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_s
 void CpuBackend::logsumexp(Span y, ConstSpan x, const RowsArgs& args) {
   visit(x.dtype, [&](auto zero) {
     using T = decltype(zero);
-    each_row(args, [&](int64_t r, int64_t n) {
-      y.as<T>()[r] = row_logsumexp(x.as<T>() + r * args.cols, n);
-    });
+    each_row(args, [&](int64_t r, int64_t n) { y.as<T>()[r] = row_logsumexp(x.as<T>() + r * args.cols, n); });
   });
 }
 
 // dx = exp(x − y) dy.
-void CpuBackend::logsumexp_grad(Span dx_span, ConstSpan x_span, ConstSpan y, ConstSpan dy,
-                                const RowsArgs& args, double beta) {
+void CpuBackend::logsumexp_grad(Span dx_span, ConstSpan x_span, ConstSpan y, ConstSpan dy, const RowsArgs& args,
+                                double beta) {
   visit(x_span.dtype, [&](auto zero) {
     using T = decltype(zero);
     with_beta<T>(beta, [&](auto put) {
@@ -147,8 +141,8 @@ void CpuBackend::logsumexp_grad(Span dx_span, ConstSpan x_span, ConstSpan y, Con
 
 // loss = Σ_r (lse_r − x_{r, t_r}) / count. Each range of rows leaves one partial sum in double; the
 // partial sums are added in the order of the rows.
-void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets,
-                               int64_t cols, int64_t ignored) {
+void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets, int64_t cols,
+                               int64_t ignored) {
   struct Partial {
     double loss;
     int64_t rows;
@@ -183,9 +177,8 @@ void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits
 }
 
 // dx_j = (exp(x_j − lse) − [j = t]) dloss/count.
-void CpuBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets,
-                                    ConstSpan lse, ConstSpan count, ConstSpan dloss, int64_t cols,
-                                    int64_t ignored, double beta) {
+void CpuBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
+                                    ConstSpan dloss, int64_t cols, int64_t ignored, double beta) {
   visit(logits.dtype, [&](auto zero) {
     using T = decltype(zero);
     const int32_t* target = targets.as<int32_t>();

@@ -15,8 +15,7 @@ void CpuBackend::add_to_diagonal(const MatrixView& a, double shift, double relat
     const T fixed = static_cast<T>(shift), part = static_cast<T>(relative / double(a.rows));
     parallel_for(a.batch.total(), grain_for(4 * a.rows), [&](int64_t first, int64_t last) {
       for (int64_t b = first; b < last; ++b) {
-        T* diagonal =
-            static_cast<T*>(a.data) + b / inner * a.batch.stride[0] + b % inner * a.batch.stride[1];
+        T* diagonal = static_cast<T*>(a.data) + b / inner * a.batch.stride[0] + b % inner * a.batch.stride[1];
         T trace = 0;
         if (part != 0)
           for (int64_t i = 0; i < a.rows; ++i) trace += diagonal[i * step];
@@ -28,23 +27,20 @@ void CpuBackend::add_to_diagonal(const MatrixView& a, double shift, double relat
 }
 
 // d ← 1/max(scale·√squares + eps, floor); 0 where squares is 0. A NaN stays a NaN.
-void CpuBackend::inverse_norm(Span d_span, ConstSpan squares, double scale, double eps,
-                              double floor) {
+void CpuBackend::inverse_norm(Span d_span, ConstSpan squares, double scale, double eps, double floor) {
   visit(d_span.dtype, [&](auto zero) {
     using T = decltype(zero);
     T* d = d_span.as<T>();
     const T* s = squares.as<T>();
-    parallel_each(d_span.count, 16,
-                  [=, scale = T(scale), eps = T(eps), floor = T(floor)](int64_t i) {
-                    const T norm = scale * std::sqrt(s[i]) + eps;
-                    d[i] = s[i] == 0 ? T(0) : 1 / (norm < floor ? floor : norm);
-                  });
+    parallel_each(d_span.count, 16, [=, scale = T(scale), eps = T(eps), floor = T(floor)](int64_t i) {
+      const T norm = scale * std::sqrt(s[i]) + eps;
+      d[i] = s[i] == 0 ? T(0) : 1 / (norm < floor ? floor : norm);
+    });
   });
 }
 
 // d ← d·(target/max(squares, floor))^beta; unchanged where squares is NaN.
-void CpuBackend::rebalance(Span d_span, ConstSpan squares, double target, double beta,
-                           double floor) {
+void CpuBackend::rebalance(Span d_span, ConstSpan squares, double target, double beta, double floor) {
   visit(d_span.dtype, [&](auto zero) {
     using T = decltype(zero);
     T* d = d_span.as<T>();

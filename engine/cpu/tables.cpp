@@ -24,8 +24,7 @@ void CpuBackend::embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols)
 // dtable[ids[i]] += dy[i]. Ids repeat, so a piece owns a range of table rows: it reads all ids and
 // adds its own in the order of i. (Pieces of columns would split every row between threads, whose
 // caches then fight over neighbouring lines: slower than one thread.)
-void CpuBackend::embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_t cols,
-                                double beta) {
+void CpuBackend::embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_t cols, double beta) {
   if (dtable.count == 0) return;
   if (beta == 0)
     fill(dtable, 0);
@@ -51,15 +50,14 @@ void CpuBackend::embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_
 
 int64_t CpuBackend::first_bad_id(ConstSpan ids, int64_t limit, int64_t ignored) {
   const int32_t *first = ids.as<int32_t>(), *last = first + ids.count;
-  const int32_t* bad = std::find_if(
-      first, last, [=](int32_t id) { return (id < 0 || id >= limit) && id != ignored; });
+  const int32_t* bad = std::find_if(first, last, [=](int32_t id) { return (id < 0 || id >= limit) && id != ignored; });
   return bad == last ? -1 : bad - first;
 }
 
 // y₁ = x₁ cos + x₂ sin,  y₂ = x₂ cos − x₁ sin  for the pair x₁ = x[i], x₂ = x[i + dim/2] of each
 // head.
-void CpuBackend::rotary(Span y_span, ConstSpan x_span, ConstSpan cos_span, ConstSpan sin_span,
-                        const RotaryArgs& args, double beta) {
+void CpuBackend::rotary(Span y_span, ConstSpan x_span, ConstSpan cos_span, ConstSpan sin_span, const RotaryArgs& args,
+                        double beta) {
   const int64_t half = args.dim / 2, cols = args.heads * args.dim;
   visit(x_span.dtype, [&](auto zero) {
     using T = decltype(zero);

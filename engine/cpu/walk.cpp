@@ -83,8 +83,7 @@ void Walk::for_each_tile(int64_t side, const Tile& f) const {
       move(place, rank_ - 2, i);
       move(place, rank_ - 1, j);
       int64_t rest = tile / (down * across);
-      for (size_t axis = rank_ - 2; axis-- > 0; rest /= axes_[axis].size)
-        move(place, axis, rest % axes_[axis].size);
+      for (size_t axis = rank_ - 2; axis-- > 0; rest /= axes_[axis].size) move(place, axis, rest % axes_[axis].size);
       f(place, std::min(side, row.size - i), std::min(side, col.size - j));
     }
   });

@@ -36,10 +36,9 @@ int main(int argc, char** argv) try {
 
   benchmark::AddCustomContext("threads", std::to_string(threads()));
   benchmark::AddCustomContext("matrix products", gemm_provider());
-  benchmark::AddCustomContext(
-      "share_%",
-      "of the row's floor: its FLOPs at the FMA peak, or its bytes at the rate of a "
-      "triad of that size, measured around the row");
+  benchmark::AddCustomContext("share_%",
+                              "of the row's floor: its FLOPs at the FMA peak, or its bytes at the rate of a "
+                              "triad of that size, measured around the row");
   bench::add_machine_rows();
   bench::add_gemm_rows();
   bench::add_op_rows();

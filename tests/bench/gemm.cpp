@@ -21,8 +21,7 @@ void add(const Product& p) {
     const Matrix B = rng.normal({p.batch, p.trans_b ? p.n : p.k, p.trans_b ? p.k : p.n}, 1);
     const Matrix C = Tensor({p.batch, p.m, p.n});
     const double flops = 2 * static_cast<double>(p.batch * p.m * p.n) * static_cast<double>(p.k);
-    time_row(state, {.flops = flops},
-             [&] { gemm(C, p.trans_a ? A.t() : A, p.trans_b ? B.t() : B); });
+    time_row(state, {.flops = flops}, [&] { gemm(C, p.trans_a ? A.t() : A, p.trans_b ? B.t() : B); });
   })->Unit(benchmark::kMicrosecond);
 }
 

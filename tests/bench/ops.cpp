@@ -32,9 +32,7 @@ Tensor ids(int64_t count) {
 double linear_flops(int64_t in, int64_t out) { return 2.0 * M * static_cast<double>(in * out); }
 
 // Two products of half a T×T triangle for each channel.
-double attention_flops(int64_t batch, int64_t t, int64_t c) {
-  return 2 * static_cast<double>(batch * t * t * c);
-}
+double attention_flops(int64_t batch, int64_t t, int64_t c) { return 2 * static_cast<double>(batch * t * t * c); }
 
 std::vector<OpRow> op_rows() {
   const RotaryTable turn = rotary_table(T, C / heads);
@@ -64,14 +62,8 @@ std::vector<OpRow> op_rows() {
          Rng rng(1);
          return dropout(v[0], 0.2, rng);
        }},
-      {"matmul",
-       {x, {C, 4 * C}},
-       [](const Vars& v) { return matmul(v[0], v[1]); },
-       linear_flops(C, 4 * C)},
-      {"linear",
-       {x, {4 * C, C}},
-       [](const Vars& v) { return linear(v[0], v[1]); },
-       linear_flops(C, 4 * C)},
+      {"matmul", {x, {C, 4 * C}}, [](const Vars& v) { return matmul(v[0], v[1]); }, linear_flops(C, 4 * C)},
+      {"linear", {x, {4 * C, C}}, [](const Vars& v) { return linear(v[0], v[1]); }, linear_flops(C, 4 * C)},
       {"linear_bias",
        {x, {4 * C, C}, {4 * C}},
        [](const Vars& v) { return linear(v[0], v[1], v[2]); },
@@ -94,9 +86,7 @@ std::vector<OpRow> op_rows() {
       {"layer_norm", {x, {C}, {C}}, [](const Vars& v) { return layer_norm(v[0], v[1], v[2]); }},
       {"rms_norm", {x, {C}}, [](const Vars& v) { return rms_norm(v[0], v[1]); }},
       {"embedding", {{vocab, C}}, [at = ids(M)](const Vars& v) { return embedding(v[0], at); }},
-      {"cross_entropy",
-       {{M, vocab}},
-       [targets = ids(M)](const Vars& v) { return cross_entropy(v[0], targets); }},
+      {"cross_entropy", {{M, vocab}}, [targets = ids(M)](const Vars& v) { return cross_entropy(v[0], targets); }},
       {"rotary", {{B, T, C}}, [turn](const Vars& v) { return rotary(v[0], heads, turn); }},
       {"causal_attention",
        {{B, T, 3 * C}},

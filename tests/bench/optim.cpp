@@ -15,8 +15,7 @@ Work spectral_work(const ParamArena& arena, const SpectralConfig& c) {
   double flops = 0;
   for (const ParamArena::Place& place : arena.places()) {
     if (!is_hidden_matrix(place.param)) continue;
-    flops += static_cast<double>(place.param.blocks) *
-             spectral_flops(c, place.block_rows(), place.cols());
+    flops += static_cast<double>(place.param.blocks) * spectral_flops(c, place.block_rows(), place.cols());
   }
   return {.flops = flops};
 }
@@ -35,8 +34,7 @@ void add(const std::string& preset, const std::string& name, const Make& make) {
     const Gpt model(o.model, rng);
     const ParamArena arena(model.parameters());
     const Tensor ids({1, o.model.block_size}, DType::i32);
-    for (int64_t i = 0; i < ids.numel(); ++i)
-      ids.data<int32_t>()[i] = static_cast<int32_t>(rng.below(o.model.vocab));
+    for (int64_t i = 0; i < ids.numel(); ++i) ids.data<int32_t>()[i] = static_cast<int32_t>(rng.below(o.model.vocab));
     model.loss(ids, ids).backward();  // some gradient, the same in each step
 
     const auto [optimizer, work] = make(arena);
@@ -45,8 +43,7 @@ void add(const std::string& preset, const std::string& name, const Make& make) {
   })->Unit(benchmark::kMillisecond);
 }
 
-void add_spectral(const std::string& preset, const std::string& name, SpectralConfig config,
-                  Polar polar) {
+void add_spectral(const std::string& preset, const std::string& name, SpectralConfig config, Polar polar) {
   config.direction.polar = polar;
   add(preset, name + "/" + borealis::name(polar), [config](const ParamArena& arena) {
     return std::pair(std::make_unique<Spectral>(arena, config), spectral_work(arena, config));
@@ -57,9 +54,8 @@ void add_spectral(const std::string& preset, const std::string& name, SpectralCo
 
 void add_optimizer_rows() {
   for (const std::string preset : presets) {
-    add(preset, "adamw", [](const ParamArena& arena) {
-      return std::pair(std::make_unique<AdamW>(arena), adamw_work(arena));
-    });
+    add(preset, "adamw",
+        [](const ParamArena& arena) { return std::pair(std::make_unique<AdamW>(arena), adamw_work(arena)); });
     for (const Polar polar : {Polar::quintic5, Polar::cans12, Polar::polar_express8})
       add_spectral(preset, "muon", muon(), polar);
     for (const Balance balance : {Balance::published, Balance::leverage})
@@ -68,8 +64,7 @@ void add_optimizer_rows() {
           SpectralConfig config = aurora();
           config.direction.balance = balance;
           config.direction.pp_iterations = K;
-          add_spectral(preset, std::string("aurora_") + name(balance) + std::to_string(K), config,
-                       polar);
+          add_spectral(preset, std::string("aurora_") + name(balance) + std::to_string(K), config, polar);
         }
   }
 }

@@ -33,7 +33,6 @@ int main() {
     }
     loss = error.item();
   }
-  std::printf("Borealis %s, %s nn/gpt.h, XOR learned to a loss of %.4f\n", BOREALIS_VERSION, whose,
-              loss);
+  std::printf("Borealis %s, %s nn/gpt.h, XOR learned to a loss of %.4f\n", BOREALIS_VERSION, whose, loss);
   return loss < 0.01 ? 0 : 1;
 }
