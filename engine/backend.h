@@ -36,8 +36,6 @@ struct StridedCopy {
   std::array<int64_t, Shape::max_rank> dst_stride{}, src_stride{};
 };
 
-enum class ReduceOp { sum, max };
-
 // Up to two batch dimensions of a matrix: outer, inner.
 struct Batch {
   std::array<int64_t, 2> count{1, 1};
@@ -45,29 +43,21 @@ struct Batch {
   int64_t total() const { return count[0] * count[1]; }
 };
 
-// c ← alpha·op(a)·op(b) + beta·c for each of batch[0]·batch[1] products; row-major with leading
-// dimensions; op is the identity or the transpose. op(a): [m, k], op(b): [k, n], c: [m, n].
-struct GemmArgs {
-  DType dtype = DType::f32;
-  int64_t m = 0, n = 0, k = 0;
-  const void *a = nullptr, *b = nullptr;
-  void* c = nullptr;
-  bool trans_a = false, trans_b = false;
-  int64_t lda = 0, ldb = 0, ldc = 0;
-  std::array<int64_t, 2> batch{1, 1}, stride_a{0, 0}, stride_b{0, 0}, stride_c{0, 0};
-  double alpha = 1, beta = 0;
-  // The result is known to be symmetric (and so is what stands in c, if beta ≠ 0): a backend may
-  // compute one triangle and mirror it.
-  bool symmetric = false;
-};
-
-// A batch of matrices for kernels that are no products: element (i, j) of matrix (p, q) lies at
-// data + p·batch.stride[0] + q·batch.stride[1] + i·row_stride + j·col_stride.
+// A batch of matrices: element (i, j) of matrix (p, q) lies at
+// data + p·batch.stride[0] + q·batch.stride[1] + i·row_stride + j·col_stride, in elements.
 struct MatrixView {
   void* data = nullptr;
   DType dtype = DType::f32;
   int64_t rows = 0, cols = 0, row_stride = 0, col_stride = 1;
-  Batch batch;
+  Batch batch = {};
+
+  // The transpose of each matrix.
+  MatrixView t() const { return {data, dtype, cols, rows, col_stride, row_stride, batch}; }
+  // Element (i, j) of matrix number `index` of the batch (p·count[1] + q).
+  template <class T> T* at(int64_t index, int64_t i = 0, int64_t j = 0) const {
+    return static_cast<T*>(data) + index / batch.count[1] * batch.stride[0] + index % batch.count[1] * batch.stride[1] +
+           i * row_stride + j * col_stride;
+  }
 };
 
 // Rows of `cols` numbers. With causal_rows > 0, row r sees only its first
@@ -90,26 +80,12 @@ struct DropoutArgs {
   RandomStream stream;
 };
 
-// Attention of Tq queries over Tk keys, for `batch` sequences and `heads` heads of `dim` numbers.
-// Row t of sequence s, head h starts at  base + s·batch_stride + t·row_stride + h·dim,  so packed
-// QKV [B, T, 3C] needs no copy. Query i sees keys 0 … i + offset (offset = Tk − Tq for a KV cache).
-// Dropout acts on the probabilities; element index ((s·heads + h)·Tq + i)·Tk + j.
+// Attention: query i sees the keys 0 … i + offset (offset = Tk − Tq for a KV cache). Dropout acts on the
+// probabilities, with the element index (matrix·Tq + i)·Tk + j.
 struct AttentionArgs {
-  DType dtype = DType::f32;
-  int64_t batch = 0, heads = 0, tq = 0, tk = 0, dim = 0, offset = 0;
   double scale = 1;
-  int64_t q_batch_stride = 0, q_row_stride = 0;
-  int64_t k_batch_stride = 0, k_row_stride = 0;
-  int64_t v_batch_stride = 0, v_row_stride = 0;
-  int64_t y_batch_stride = 0, y_row_stride = 0;
-  const void *q = nullptr, *k = nullptr, *v = nullptr;
+  int64_t offset = 0;
   DropoutArgs dropout = {};
-};
-
-// Gradients of attention, with the strides of q, k, v. Each is written as  new + beta·old.
-struct AttentionGrads {
-  void *dq = nullptr, *dk = nullptr, *dv = nullptr;
-  double beta_q = 0, beta_k = 0, beta_v = 0;
 };
 
 // Rotary embedding of x [outer, T, heads·dim]: pairs (i, i + dim/2) turn by (t + offset)·freq[i].
@@ -209,14 +185,22 @@ class Backend {
   virtual void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
                                   ConstSpan dloss, int64_t cols, int64_t ignored, double beta) = 0;
   virtual void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) = 0;
-  // y ← attention; saves lse [batch, heads, tq], the log-sum-exp of each query's scaled scores. The
-  // default composes it of gemm and softmax.
-  virtual void attention(void* y, Span lse, const AttentionArgs& args);
-  virtual void attention_grad(const AttentionGrads& grads, const void* y, const void* dy, ConstSpan lse,
-                              const AttentionArgs& args);
+  // y ← softmax(scale·q kᵀ) v over the visible keys; q, y: [Tq, dim] and k, v: [Tk, dim] for each sequence and head of
+  // one batch {B, heads}, numbers of a row side by side. Saves lse [B, heads, Tq], the log-sum-exp of each query's
+  // scaled scores. The default composes it of gemm and softmax.
+  virtual void attention(const MatrixView& y, Span lse, const MatrixView& q, const MatrixView& k, const MatrixView& v,
+                         const AttentionArgs& args);
+  // Its gradients; each is written as  new + beta·old.
+  virtual void attention_grad(const MatrixView& dq, const MatrixView& dk, const MatrixView& dv, double beta,
+                              const MatrixView& q, const MatrixView& k, const MatrixView& v, const MatrixView& y,
+                              const MatrixView& dy, ConstSpan lse, const AttentionArgs& args);
 
   // --- matrices ------------------------------------------------------------------------------
-  virtual void gemm(const GemmArgs& args) = 0;
+  // c ← alpha·a·b + beta·c for each matrix of c's batch; strides of 0 repeat a matrix of a or b. In c, and in a and b or
+  // their transposes, the numbers of a row lie side by side. `symmetric`: the result is known to be symmetric (and so is
+  // what stands in c, if beta ≠ 0), and a backend may compute one triangle and mirror it.
+  virtual void gemm(const MatrixView& c, const MatrixView& a, const MatrixView& b, double alpha, double beta,
+                    bool symmetric) = 0;
   // out[p, q, i] ← Σ_j x(i, j)²: contiguous [batch, rows].
   virtual void row_sum_squares(Span out, const MatrixView& x) = 0;
   // y(i, j) ← d[p, q, i]·x(i, j); y and x have the same sizes, and may be one.

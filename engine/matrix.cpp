@@ -40,8 +40,11 @@ void check_factors(const char* op, const Tensor& d, const Matrix& X, const Matri
   check_apart(op, Y.view(), d);
 }
 
-std::array<int64_t, 2> strides_for(const Matrix& X) {
-  return X.batch().total() == 1 ? std::array<int64_t, 2>{0, 0} : X.batch().stride;
+// Where one matrix stands for the whole batch, it is met again and again.
+MatrixView repeated(const Matrix& X) {
+  MatrixView view = X;
+  if (view.batch.total() == 1) view.batch = {};
+  return view;
 }
 
 }  // namespace
@@ -49,12 +52,10 @@ std::array<int64_t, 2> strides_for(const Matrix& X) {
 Matrix::Matrix(const Tensor& t) : base_(t.made("matrix")) {
   const Shape& s = t.shape();
   if (s.rank() < 2 || s.rank() > 4) fail("matrix: ", s, " is not a matrix or a batch of them");
-  stored_rows_ = s[-2];
-  stored_cols_ = s[-1];
-  ld_ = stored_cols_;
-  const int64_t size = stored_rows_ * stored_cols_;
-  if (s.rank() >= 3) batch_.count[1] = s[-3], batch_.stride[1] = size;
-  if (s.rank() == 4) batch_.count[0] = s[0], batch_.stride[0] = size * s[1];
+  view_ = {.data = t.raw(), .dtype = t.dtype(), .rows = s[-2], .cols = s[-1], .row_stride = s[-1]};
+  const int64_t size = s[-2] * s[-1];
+  if (s.rank() >= 3) view_.batch.count[1] = s[-3], view_.batch.stride[1] = size;
+  if (s.rank() == 4) view_.batch.count[0] = s[0], view_.batch.stride[0] = size * s[1];
 }
 
 Matrix Matrix::strided(const Tensor& t, int64_t first, int64_t rows, int64_t cols, int64_t ld, const Batch& batch) {
@@ -71,18 +72,12 @@ Matrix Matrix::strided(const Tensor& t, int64_t first, int64_t rows, int64_t col
   if (!fits || !Range{first, empty ? 0 : end}.inside(t.made("matrix").numel()))
     fail("matrix: ", rows, " x ", cols, " with rows ", ld, " apart does not fit into ", t.shape());
   if (empty) return t.flat_view(first, sizes);
-  Matrix m;
-  m.base_ = t.flat_view(first, {t.numel() - first});
-  m.stored_rows_ = rows;
-  m.stored_cols_ = cols;
-  m.ld_ = ld;
-  m.batch_ = batch;
-  return m;
+  const Tensor base = t.flat_view(first, {t.numel() - first});
+  return {base, {base.raw(), t.dtype(), rows, cols, ld, 1, batch}};
 }
 
 Matrix Matrix::make(int64_t rows, int64_t cols, const Batch& like, DType dtype, Device device) {
-  Matrix m = Tensor({like.count[0], like.count[1], rows, cols}, dtype, device);
-  return m;
+  return Tensor({like.count[0], like.count[1], rows, cols}, dtype, device);
 }
 
 const Matrix& Matrix::made(const char* op) const {
@@ -91,39 +86,37 @@ const Matrix& Matrix::made(const char* op) const {
 }
 
 Matrix Matrix::at(int64_t i) const {
-  if (i < 0 || i >= batch_.total()) fail("matrix: number ", i, " of a batch of ", batch_.total());
-  const int64_t first = i / batch_.count[1] * batch_.stride[0] + i % batch_.count[1] * batch_.stride[1];
-  Matrix m = *this;
-  m.batch_ = {};
-  m.base_ = base_.flat_view(first, {base_.numel() - first});
-  return m;
+  made("matrix");
+  if (i < 0 || i >= batch().total()) fail("matrix: number ", i, " of a batch of ", batch().total());
+  MatrixView one = view_;
+  one.data = dtype() == DType::f64 ? static_cast<void*>(view_.at<double>(i)) : view_.at<float>(i);
+  one.batch = {};
+  return {base_, one};
 }
 
 Tensor Matrix::tensor() const {
-  const int64_t size = stored_rows_ * stored_cols_;
-  const bool packed = !trans_ && ld_ == stored_cols_ && (batch_.count[1] == 1 || batch_.stride[1] == size) &&
-                      (batch_.count[0] == 1 || batch_.stride[0] == size * batch_.count[1]);
+  const auto [outer, inner] = made("matrix").batch().count;
+  const int64_t size = rows() * cols();
+  const bool packed = view_.col_stride == 1 && (view_.row_stride == cols() || rows() <= 1) &&
+                      (inner == 1 || batch().stride[1] == size) && (outer == 1 || batch().stride[0] == size * inner);
   if (!packed) fail("matrix: ", Described{*this}, " is not contiguous, so it is no Tensor");
-  if (batch_.total() == 1) return base_.flat_view(0, {rows(), cols()});
-  if (batch_.count[0] == 1) return base_.flat_view(0, {batch_.count[1], rows(), cols()});
-  return base_.flat_view(0, {batch_.count[0], batch_.count[1], rows(), cols()});
+  const int64_t first = (static_cast<std::byte*>(view_.data) - static_cast<std::byte*>(base_.raw())) /
+                        static_cast<int64_t>(size_of(dtype()));
+  if (batch().total() == 1) return base_.flat_view(first, {rows(), cols()});
+  if (outer == 1) return base_.flat_view(first, {inner, rows(), cols()});
+  return base_.flat_view(first, {outer, inner, rows(), cols()});
 }
 
-MatrixView Matrix::view() const {
-  return {.data = raw(),
-          .dtype = dtype(),
-          .rows = rows(),
-          .cols = cols(),
-          .row_stride = trans_ ? 1 : ld_,
-          .col_stride = trans_ ? ld_ : 1,
-          .batch = batch_};
+Matrix heads(const Tensor& t, int64_t first, int64_t H, int64_t dim) {
+  const int64_t B = t.size(0), T = t.size(1), width = t.size(2);
+  return Matrix::strided(t, t.numel() ? first : 0, T, dim, width, {{B, H}, {T * width, dim}});
 }
 
 namespace {
 
 void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta, bool symmetric) {
   C.made("gemm"), A.made("gemm"), B.made("gemm");
-  if (C.transposed()) return gemm(C.t(), B.t(), A.t(), alpha, beta, symmetric);  // Cᵀ = Bᵀ Aᵀ
+  if (C.view().col_stride != 1) return gemm(C.t(), B.t(), A.t(), alpha, beta, symmetric);  // Cᵀ = Bᵀ Aᵀ
   if (A.cols() != B.rows() || C.rows() != A.rows() || C.cols() != B.cols())
     fail("gemm: the sizes do not fit: ", Described{C}, " = ", Described{A}, " * ", Described{B});
   check_batches("gemm", C, A);
@@ -135,26 +128,7 @@ void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, doubl
   check_no_repeats("gemm", output);
   check_apart("gemm", output, A.view());
   check_apart("gemm", output, B.view());
-  backend(C.device())
-      .gemm({.dtype = C.dtype(),
-             .m = C.rows(),
-             .n = C.cols(),
-             .k = A.cols(),
-             .a = A.raw(),
-             .b = B.raw(),
-             .c = C.raw(),
-             .trans_a = A.transposed(),
-             .trans_b = B.transposed(),
-             .lda = A.ld(),
-             .ldb = B.ld(),
-             .ldc = C.ld(),
-             .batch = C.batch().count,
-             .stride_a = strides_for(A),
-             .stride_b = strides_for(B),
-             .stride_c = strides_for(C),
-             .alpha = alpha,
-             .beta = beta,
-             .symmetric = symmetric});
+  backend(C.device()).gemm(C, repeated(A), repeated(B), alpha, beta, symmetric);
 }
 
 }  // namespace

@@ -21,38 +21,35 @@ class Matrix {
   // A fresh contiguous matrix (batch included), contents undefined.
   static Matrix make(int64_t rows, int64_t cols, const Batch& like, DType dtype, Device device);
 
-  int64_t rows() const { return trans_ ? stored_cols_ : stored_rows_; }
-  int64_t cols() const { return trans_ ? stored_rows_ : stored_cols_; }
-  const Batch& batch() const { return batch_; }
-  bool transposed() const { return trans_; }
-  int64_t ld() const { return ld_; }
-  DType dtype() const { return base_.dtype(); }
+  int64_t rows() const { return view_.rows; }
+  int64_t cols() const { return view_.cols; }
+  const Batch& batch() const { return view_.batch; }
+  DType dtype() const { return view_.dtype; }
   Device device() const { return base_.device(); }
-  void* raw() const { return base_.raw(); }
+  // For kernels.
+  const MatrixView& view() const { return made("matrix").view_; }
+  operator const MatrixView&() const { return view(); }
 
   // The transpose of each matrix. Free.
-  Matrix t() const {
-    Matrix m = *this;
-    m.trans_ = !trans_;
-    return m;
-  }
+  Matrix t() const { return {base_, view_.t()}; }
   // Matrix number i of the batch (flat: outer·inner + inner).
   Matrix at(int64_t i) const;
   // A fresh contiguous matrix of the same sizes, not transposed.
-  Matrix like() const { return make(rows(), cols(), batch_, dtype(), device()); }
+  Matrix like() const { return make(rows(), cols(), batch(), dtype(), device()); }
   // The memory as a Tensor; fails unless contiguous and not transposed.
   Tensor tensor() const;
   // This matrix; fails in the name of `op` if there is none.
   const Matrix& made(const char* op) const;
-  // For kernels.
-  MatrixView view() const;
 
  private:
-  Tensor base_;  // starts at element (0, 0) of the first matrix
-  int64_t stored_rows_ = 0, stored_cols_ = 0, ld_ = 0;
-  bool trans_ = false;
-  Batch batch_;
+  Matrix(const Tensor& base, const MatrixView& view) : base_(base), view_(view) {}
+
+  Tensor base_;      // whose memory it is; holds every matrix
+  MatrixView view_;  // one of its strides is 1
 };
+
+// Head h of sequence b is matrix (b, h): the H matrices [T, dim] whose numbers stand in t [B, T, width] from column `first` on.
+Matrix heads(const Tensor& t, int64_t first, int64_t H, int64_t dim);
 
 // Outputs have memory of their own; where nothing else is said, an input that shares a number with
 // the output is refused.

@@ -84,7 +84,8 @@ std::vector<double> effective_ranks(const Matrix& X) {
   if (A.cols() == 0) return ranks;  // of no singular value
   parallel_for(gram.batch().total(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const Eigen::Map<const Eigen::MatrixXd> G(static_cast<const double*>(gram.at(i).raw()), gram.rows(), gram.cols());
+      const Eigen::Map<const Eigen::MatrixXd> G(static_cast<const double*>(gram.at(i).view().data), gram.rows(),
+                                                gram.cols());
       // On NaN the solver would return eigenvalues that look like numbers.
       ranks[static_cast<size_t>(i)] =
           G.allFinite()

@@ -190,7 +190,7 @@ Tensor inverse_norm(const Tensor& squares, double scale, double eps, double floo
 }
 
 Matrix polar(const Matrix& G, Polar method, PolarForm form) {
-  if (G.transposed()) return polar(G.t(), method, form).t();
+  if (G.view().col_stride != 1) return polar(G.t(), method, form).t();
   if (method == Polar::svd) {
     const Matrix U = G.like();
     backend(G.device()).polar_svd(U.view(), G.view());

@@ -66,12 +66,15 @@ class CpuBackend final : public Backend {
   void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) override;
 
   // attention.cpp
-  void attention(void* y, Span lse, const AttentionArgs& args) override;
-  void attention_grad(const AttentionGrads& grads, const void* y, const void* dy, ConstSpan lse,
-                      const AttentionArgs& args) override;
+  void attention(const MatrixView& y, Span lse, const MatrixView& q, const MatrixView& k, const MatrixView& v,
+                 const AttentionArgs& args) override;
+  void attention_grad(const MatrixView& dq, const MatrixView& dk, const MatrixView& dv, double beta,
+                      const MatrixView& q, const MatrixView& k, const MatrixView& v, const MatrixView& y,
+                      const MatrixView& dy, ConstSpan lse, const AttentionArgs& args) override;
 
   // gemm.cpp
-  void gemm(const GemmArgs& args) override;
+  void gemm(const MatrixView& c, const MatrixView& a, const MatrixView& b, double alpha, double beta,
+            bool symmetric) override;
 
   // matrix.cpp
   void row_sum_squares(Span out, const MatrixView& x) override;

@@ -3,8 +3,8 @@
 
 namespace borealis {
 
-void gemm_tile_f32(const GemmTile& tile) { eigen_tile<float>(tile); }
-void gemm_tile_f64(const GemmTile& tile) { eigen_tile<double>(tile); }
+void gemm_tile(const GemmTile<float>& tile) { eigen_tile(tile); }
+void gemm_tile(const GemmTile<double>& tile) { eigen_tile(tile); }
 const char* gemm_provider() { return "eigen"; }
 
 }  // namespace borealis

@@ -9,14 +9,16 @@
 namespace borealis {
 
 // c ← alpha·op(a)·op(b) + beta·c.
-template <class T> void eigen_tile(const GemmTile& t) {
+template <class T> void eigen_tile(const GemmTile<T>& t) {
   using RowMajor = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Strided = Eigen::OuterStride<>;
   using Input = Eigen::Map<const RowMajor, Eigen::Unaligned, Strided>;
   // A transposed input is mapped as it lies in memory, [k, m] or [n, k].
-  const Input a(static_cast<const T*>(t.a), t.trans_a ? t.k : t.m, t.trans_a ? t.m : t.k, Strided(t.lda));
-  const Input b(static_cast<const T*>(t.b), t.trans_b ? t.n : t.k, t.trans_b ? t.k : t.n, Strided(t.ldb));
-  Eigen::Map<RowMajor, Eigen::Unaligned, Strided> c(static_cast<T*>(t.c), t.m, t.n, Strided(t.ldc));
+  const auto input = [](const Rows<const T>& x, int64_t rows, int64_t cols) {
+    return Input(x.data, x.trans ? cols : rows, x.trans ? rows : cols, Strided(x.ld));
+  };
+  const Input a = input(t.a, t.m, t.k), b = input(t.b, t.k, t.n);
+  Eigen::Map<RowMajor, Eigen::Unaligned, Strided> c(t.c.data, t.m, t.n, Strided(t.c.ld));
 
   if (t.beta == 0) {
     c.setZero();
@@ -25,10 +27,10 @@ template <class T> void eigen_tile(const GemmTile& t) {
   }
   if (t.k == 0) return;
   const T alpha = static_cast<T>(t.alpha);
-  if (!t.trans_a && !t.trans_b) c.noalias() += alpha * (a * b);
-  if (!t.trans_a && t.trans_b) c.noalias() += alpha * (a * b.transpose());
-  if (t.trans_a && !t.trans_b) c.noalias() += alpha * (a.transpose() * b);
-  if (t.trans_a && t.trans_b) c.noalias() += alpha * (a.transpose() * b.transpose());
+  if (!t.a.trans && !t.b.trans) c.noalias() += alpha * (a * b);
+  if (!t.a.trans && t.b.trans) c.noalias() += alpha * (a * b.transpose());
+  if (t.a.trans && !t.b.trans) c.noalias() += alpha * (a.transpose() * b);
+  if (t.a.trans && t.b.trans) c.noalias() += alpha * (a.transpose() * b.transpose());
 }
 
 }  // namespace borealis

@@ -27,16 +27,16 @@ constexpr int64_t largest_ld = 1 << 20;
 // c ← a b + beta c for a block with alpha = 1 and beta = 0 or 1. libxsmm keeps its kernels in a
 // table of its own, so asking again is cheap (~30 ns); it has none where it may not make code, or
 // on processors without AVX.
-void multiply(const GemmTile& t) {
+void multiply(const GemmTile<float>& t) {
   const auto number = [](int64_t x) { return static_cast<libxsmm_blasint>(x); };
-  const libxsmm_blasint lda = number(t.ldb), ldb = number(t.lda), ldc = number(t.ldc);
+  const libxsmm_blasint lda = number(t.b.ld), ldb = number(t.a.ld), ldc = number(t.c.ld);
   const auto alpha = static_cast<float>(t.alpha), beta = static_cast<float>(t.beta);
-  const int flags = t.trans_a ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
+  const int flags = t.a.trans ? LIBXSMM_GEMM_FLAG_TRANS_B : LIBXSMM_GEMM_FLAG_NONE;
   const int prefetch = LIBXSMM_GEMM_PREFETCH_NONE;
   const libxsmm_smmfunction kernel =
       libxsmm_smmdispatch(number(t.n), number(t.m), number(t.k), &lda, &ldb, &ldc, &alpha, &beta, &flags, &prefetch);
-  if (!kernel) return eigen_tile<float>(t);
-  kernel(static_cast<const float*>(t.b), static_cast<const float*>(t.a), static_cast<float*>(t.c));
+  if (!kernel) return eigen_tile(t);
+  kernel(t.b.data, t.a.data, t.c.data);
 }
 
 // The next part of what is left, at most a block: a multiple of 16, at the end a power of two. Each
@@ -55,36 +55,23 @@ template <int slot> float* scratch(int64_t count) {
 
 // c ← a b + beta c with beta = 0 or 1, block by block. k is the outermost loop: while one part of
 // it is worked on, the tile's parts of a and b stay in cache.
-void product(const GemmTile& t) {
-  const auto *const a = static_cast<const float*>(t.a), *const b = static_cast<const float*>(t.b);
-  auto* const c = static_cast<float*>(t.c);
+void product(const GemmTile<float>& t) {
   for (int64_t p = 0, depth = 0; p < t.k; p += depth) {
     depth = part(t.k - p, block_depth);
     for (int64_t j = 0, cols = 0; j < t.n; j += cols) {
       cols = part(t.n - j, block_cols);
-      const float* b_block = b + p * t.ldb + j;
-      if (t.trans_b) {  // [cols, depth] → [depth, cols]
+      Rows<const float> b{t.b.trans ? t.b[j] + p : t.b[p] + j, t.b.ld};
+      if (t.b.trans) {  // [cols, depth] → [depth, cols]
         float* const copy = scratch<0>(block_depth * block_cols);
-        libxsmm_otrans(copy, b + j * t.ldb + p, sizeof(float), static_cast<libxsmm_blasint>(depth),
-                       static_cast<libxsmm_blasint>(cols), static_cast<libxsmm_blasint>(t.ldb),
+        libxsmm_otrans(copy, b.data, sizeof(float), static_cast<libxsmm_blasint>(depth),
+                       static_cast<libxsmm_blasint>(cols), static_cast<libxsmm_blasint>(t.b.ld),
                        static_cast<libxsmm_blasint>(cols));
-        b_block = copy;
+        b = {copy, cols};
       }
       for (int64_t i = 0, rows = 0; i < t.m; i += rows) {
         rows = part(t.m - i, block_rows);
-        multiply({.m = rows,
-                  .n = cols,
-                  .k = depth,
-                  .a = a + (t.trans_a ? p * t.lda + i : i * t.lda + p),
-                  .b = b_block,
-                  .c = c + i * t.ldc + j,
-                  .lda = t.lda,
-                  .ldb = t.trans_b ? cols : t.ldb,
-                  .ldc = t.ldc,
-                  .trans_a = t.trans_a,
-                  .trans_b = false,
-                  .alpha = 1,
-                  .beta = p == 0 ? t.beta : 1});
+        const Rows<const float> a{t.a.trans ? t.a[p] + i : t.a[i] + p, t.a.ld, t.a.trans};
+        multiply({rows, cols, depth, {t.c[i] + j, t.c.ld}, a, b, 1, p == 0 ? t.beta : 1});
       }
     }
   }
@@ -92,25 +79,18 @@ void product(const GemmTile& t) {
 
 }  // namespace
 
-void gemm_tile_f32(const GemmTile& t) {
-  if (t.k == 0 || std::max({t.lda, t.ldb, t.ldc}) > largest_ld) return eigen_tile<float>(t);
+void gemm_tile(const GemmTile<float>& t) {
+  if (t.k == 0 || std::max({t.a.ld, t.b.ld, t.c.ld}) > largest_ld) return eigen_tile(t);
   if (t.alpha == 1 && (t.beta == 0 || t.beta == 1)) return product(t);
 
-  GemmTile plain = t;
-  plain.c = scratch<1>(t.m * t.n);
-  plain.ldc = t.n;
-  plain.alpha = 1;
-  plain.beta = 0;
-  product(plain);
+  const Rows<float> ab{scratch<1>(t.m * t.n), t.n};
+  product({t.m, t.n, t.k, ab, t.a, t.b});
   const auto alpha = static_cast<float>(t.alpha), beta = static_cast<float>(t.beta);
-  for (int64_t i = 0; i < t.m; ++i) {
-    float* const c = static_cast<float*>(t.c) + i * t.ldc;
-    const float* const ab = static_cast<const float*>(plain.c) + i * t.n;
-    for (int64_t j = 0; j < t.n; ++j) c[j] = alpha * ab[j] + (beta == 0 ? 0 : beta * c[j]);
-  }
+  for (int64_t i = 0; i < t.m; ++i)
+    for (int64_t j = 0; j < t.n; ++j) t.c[i][j] = alpha * ab[i][j] + (beta == 0 ? 0 : beta * t.c[i][j]);
 }
 
-void gemm_tile_f64(const GemmTile& tile) { eigen_tile<double>(tile); }
+void gemm_tile(const GemmTile<double>& tile) { eigen_tile(tile); }
 const char* gemm_provider() { return "libxsmm"; }
 
 }  // namespace borealis

@@ -15,23 +15,11 @@ namespace borealis {
 
 namespace {
 
-// Element (0, 0) of matrix `index` of the batch.
-template <class T> T* start(const MatrixView& x, int64_t index) {
-  const int64_t p = index / x.batch.count[1], q = index % x.batch.count[1];
-  return static_cast<T*>(x.data) + p * x.batch.stride[0] + q * x.batch.stride[1];
-}
-
 // The numbers that multiply a matrix: element (i, j) of matrix b by data[b·batch + i·row + j·col].
 template <class T> struct Factors {
   const T* data;
   int64_t batch, row, col;
 };
-
-MatrixView transposed(MatrixView x) {
-  std::swap(x.rows, x.cols);
-  std::swap(x.row_stride, x.col_stride);
-  return x;
-}
 
 // f(step_x, step_c) with the inner loop's strides of x and of the factor, known to the compiler
 // where that makes vectors.
@@ -47,7 +35,7 @@ template <class F> void with_steps(int64_t x, int64_t c, F&& f) {
 // other way round, it goes in square tiles, so that both sides use whole cache lines.
 template <class T> void scale(MatrixView y, MatrixView x, Factors<T> c, double beta) {
   if (y.col_stride != 1) {
-    y = transposed(y), x = transposed(x);
+    y = y.t(), x = x.t();
     std::swap(c.row, c.col);
   }
   constexpr int64_t side = 32;
@@ -59,8 +47,8 @@ template <class T> void scale(MatrixView y, MatrixView x, Factors<T> c, double b
     const int64_t last = std::min(y.rows, first + side);
     for (int64_t left = 0; left < y.cols; left += width)
       for (int64_t i = first; i < last; ++i) {
-        T* const out = start<T>(y, b) + i * y.row_stride + left;
-        const T* const in = start<T>(x, b) + i * x.row_stride + left * x.col_stride;
+        T* const out = y.at<T>(b, i, left);
+        const T* const in = x.at<T>(b, i, left);
         const T* const factor = c.data + b * c.batch + i * c.row + left * c.col;
         const int64_t n = std::min(width, y.cols - left);
         with_beta<T>(beta, [&](auto put) {
@@ -95,8 +83,7 @@ template <class T> using Mapped = Eigen::Map<Dense<T>, Eigen::Unaligned, Eigen::
 
 // Matrix `index` of the batch, for Eigen.
 template <class T> Mapped<T> mapped(const MatrixView& x, int64_t index) {
-  return {start<T>(x, index), x.rows, x.cols,
-          Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(x.col_stride, x.row_stride)};
+  return {x.at<T>(index), x.rows, x.cols, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(x.col_stride, x.row_stride)};
 }
 
 constexpr int64_t solve_rows = 64;  // rows of x solved together
@@ -106,29 +93,17 @@ constexpr int64_t solve_rows = 64;  // rows of x solved together
 template <class T> void solve_band(const MatrixView& x, const MatrixView& l, int64_t index, int64_t first, T* Z) {
   constexpr int64_t side = 32;
   const int64_t n = std::min(solve_rows, x.rows - first);
-  T* const X = start<T>(x, index) + first * x.row_stride;
-  const T* const L = start<T>(l, index);
+  T* const X = x.at<T>(index, first);
   for (int64_t j = 0; j < x.cols; ++j)
     each(n, [&](int64_t r) { Z[j * solve_rows + r] = X[r * x.row_stride + j * x.col_stride]; });
 
   for (int64_t c = 0; c < x.cols; c += side) {
     const int64_t end = std::min(c + side, x.cols);
-    gemm_tile<T>({.m = end - c,
-                  .n = n,
-                  .k = c,
-                  .a = L + c * l.row_stride,
-                  .b = Z,
-                  .c = Z + c * solve_rows,
-                  .lda = l.col_stride == 1 ? l.row_stride : l.col_stride,
-                  .ldb = solve_rows,
-                  .ldc = solve_rows,
-                  .trans_a = l.col_stride != 1,
-                  .trans_b = false,
-                  .alpha = -1,
-                  .beta = 1});
+    const Rows<T> solved{Z, solve_rows};
+    gemm_tile(GemmTile<T>{end - c, n, c, solved.from(c), rows_of<T>(l, index, c), solved, -1, 1});
     for (int64_t j = c; j < end; ++j) {
       T* const z = Z + j * solve_rows;
-      const T* const row = L + j * l.row_stride;
+      const T* const row = l.at<T>(index, j);
       for (int64_t k = c; k < j; ++k) {
         const T* const known = Z + k * solve_rows;
         each(n, [z, known, factor = row[k * l.col_stride]](int64_t r) { z[r] -= factor * known[r]; });
@@ -192,7 +167,7 @@ void CpuBackend::row_sum_squares(Span out, const MatrixView& x) {
     const auto band = [&](int64_t index) {
       const int64_t b = index / bands, first = index % bands * side;
       const int64_t n = std::min(side, x.rows - first);
-      const T* const in = start<T>(x, b) + first * x.row_stride;
+      const T* const in = x.at<T>(b, first);
       T* const result = out.as<T>() + b * x.rows + first;
       if (x.col_stride != 1 && x.row_stride == 1) return column_sum_squares(result, in, n, x.cols, x.col_stride);
       for (int64_t r = 0; r < n; ++r) {

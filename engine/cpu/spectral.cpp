@@ -11,11 +11,11 @@ namespace borealis {
 void CpuBackend::add_to_diagonal(const MatrixView& a, double shift, double relative) {
   visit(a.dtype, [&](auto zero) {
     using T = decltype(zero);
-    const int64_t step = a.row_stride + a.col_stride, inner = a.batch.count[1];
+    const int64_t step = a.row_stride + a.col_stride;
     const T fixed = static_cast<T>(shift), part = static_cast<T>(relative / double(a.rows));
     parallel_for(a.batch.total(), grain_for(4 * a.rows), [&](int64_t first, int64_t last) {
       for (int64_t b = first; b < last; ++b) {
-        T* diagonal = static_cast<T*>(a.data) + b / inner * a.batch.stride[0] + b % inner * a.batch.stride[1];
+        T* diagonal = a.at<T>(b);
         T trace = 0;
         if (part != 0)
           for (int64_t i = 0; i < a.rows; ++i) trace += diagonal[i * step];
