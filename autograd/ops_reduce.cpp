@@ -10,27 +10,10 @@ Var sum_op(const char* name, const Var& x, const std::vector<int>& axes, bool ke
   const Tensor X = x.value(name);
   const Shape kept = without(X.shape(), axes, true);
   const Tensor y = sum(X, axes, scale).reshape(without(X.shape(), axes, keepdim));
-  const Shape shape = X.shape();
-  return record(name, y, {x}, [shape, kept, scale](Backward& bw) {
+  return record(name, y, {x}, [walk = broadcast(name, X.shape(), kept), scale](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
-    const Tensor dy = bw.dy().reshape(kept);
-    // g ← scale·dy + beta·g with dy broadcast: one spread where the axes are neighbours, else by
-    // broadcasting.
-    int first = -1, last = -1;
-    bool neighbours = true;
-    for (int i = 0; i < shape.rank(); ++i) {
-      if (kept[i] == shape[i]) continue;
-      if (first < 0) first = i;
-      for (int j = last + 1; last >= 0 && j < i; ++j) neighbours = neighbours && shape[j] == 1;
-      last = i;
-    }
-    if (neighbours) {
-      const auto [outer, mid, inner] = first < 0 ? Axes{1, 1, shape.numel()} : around(shape, first, last);
-      backend(g.device()).spread(g, dy, outer, mid, inner, scale, beta);
-    } else {
-      const Tensor ones = Tensor::full(shape, scale, g.dtype(), g.device());
-      axpby(g, 1, binary("sum", BinaryOp::mul, ones, dy), beta);
-    }
+    const Tensor dy = affine(bw.dy(), scale, 0);
+    backend(g.device()).strided_copy(g, dy, {walk.shape, walk.a_stride, walk.b_stride}, beta);
   });
 }
 

@@ -27,13 +27,13 @@ namespace borealis {
 // Two inputs under NumPy broadcasting, walked with a common shape; stride 0 repeats. In elements.
 struct Broadcast {
   Shape shape;
-  std::array<int64_t, Shape::max_rank> a_stride{}, b_stride{};
+  Shape::Strides a_stride{}, b_stride{};
 };
 
 // dst[index] ← src[index] + beta·dst[index] over `shape`, both sides with strides in elements.
 struct StridedCopy {
   Shape shape;
-  std::array<int64_t, Shape::max_rank> dst_stride{}, src_stride{};
+  Shape::Strides dst_stride{}, src_stride{};
 };
 
 // Up to two batch dimensions of a matrix: outer, inner.
@@ -145,8 +145,6 @@ class Backend {
   // dx[o, m, i] ← (m = index[o, i])·dy[o, i] + beta·dx.
   virtual void max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer, int64_t mid, int64_t inner,
                         double beta) = 0;
-  // y[o, m, i] ← scale·x[o, i] + beta·y: the gradient of sum.
-  virtual void spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) = 0;
   virtual void sum_squares(Span y, ConstSpan x) = 0;  // y[0] ← Σ x², in f64: it cannot overflow
   virtual bool all_finite(ConstSpan x) = 0;           // waits for the device
 

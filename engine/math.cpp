@@ -8,20 +8,9 @@ namespace borealis {
 
 namespace {
 
-using Strides = std::array<int64_t, Shape::max_rank>;
+using Strides = Shape::Strides;
 
 size_t at(int axis) { return static_cast<size_t>(axis); }
-
-// Row-major strides in elements.
-Strides contiguous(const Shape& shape) {
-  Strides s{};
-  int64_t stride = 1;
-  for (int i = shape.rank() - 1; i >= 0; --i) {
-    s[at(i)] = stride;
-    stride *= shape[i];
-  }
-  return s;
-}
 
 }  // namespace
 
@@ -64,7 +53,7 @@ Shape broadcast_shape(const char* op, const Shape& a, const Shape& b) {
 Broadcast broadcast(const char* op, const Shape& a, const Shape& b) {
   Broadcast walk{.shape = broadcast_shape(op, a, b)};
   const auto strides = [&](const Shape& s) {
-    const Strides own = contiguous(s);
+    const Strides own = s.strides();
     Strides out{};
     const int missing = walk.shape.rank() - s.rank();
     for (int i = 0; i < s.rank(); ++i) out[at(i + missing)] = s[i] == 1 ? 0 : own[at(i)];
@@ -157,7 +146,7 @@ Tensor permute(const Tensor& x, const std::vector<int>& order) {
   for (int i = 0; once && i < rank; ++i) once = sorted[at(i)] == i;
   if (!once) fail("permute: the order of ", order.size(), " axes must name each axis of ", x.shape(), " once");
 
-  const Strides own = contiguous(x.shape());
+  const Strides own = x.shape().strides();
   StridedCopy walk;
   std::vector<int64_t> sizes;
   for (int i = 0; i < rank; ++i) {
@@ -165,7 +154,7 @@ Tensor permute(const Tensor& x, const std::vector<int>& order) {
     walk.src_stride[at(i)] = own[at(from[at(i)])];
   }
   walk.shape = Shape(std::span<const int64_t>(sizes));
-  walk.dst_stride = contiguous(walk.shape);
+  walk.dst_stride = walk.shape.strides();
   const Tensor y(walk.shape, x.dtype(), x.device());
   backend(x.device()).strided_copy(y, x, walk, 0);
   return y;
@@ -185,7 +174,7 @@ void copy_slice(const char* op, const Tensor& whole, const Tensor& part, int axi
     fail(op, ": ", part.shape(), " from ", first, " on along axis ", axis, " is no part of ", whole.shape());
   if (part.numel() == 0) return;
 
-  const Strides steps = contiguous(whole.shape()), own = contiguous(part.shape());
+  const Strides steps = whole.shape().strides(), own = part.shape().strides();
   const int64_t start = first * steps[at(a)];
   const Tensor rest = whole.flat_view(start, {whole.numel() - start});
   const auto [outer, mid, inner] = around(part.shape(), a, a);

@@ -1,5 +1,6 @@
 #include "engine/matrix.h"
 
+#include "engine/math.h"
 #include "engine/overlap.h"
 
 namespace borealis {
@@ -149,24 +150,44 @@ Matrix operator*(const Matrix& A, const Matrix& B) {
   return C;
 }
 
+Matrix gram(const Matrix& X) {
+  const Matrix A = Matrix::make(X.cols(), X.cols(), X.batch(), X.dtype(), X.made("gram").device());
+  gemm_symmetric(A, X.t(), X);
+  return A;
+}
+
 void axpby(const Matrix& Y, double alpha, const Matrix& X, double beta) {
   check_same("axpby", Y, X);
-  backend(Y.device()).matrix_affine(Y.view(), X.view(), alpha, beta);
+  backend(Y.device()).matrix_affine(Y, X, alpha, beta);
+}
+
+Matrix copy(const Matrix& X) {
+  const Matrix Y = X.like();
+  axpby(Y, 1, X, 0);
+  return Y;
 }
 
 Tensor row_sum_squares(const Matrix& X) {
   X.made("row_sum_squares");
   const Tensor r({X.batch().total(), X.rows()}, X.dtype(), X.device());
-  backend(X.device()).row_sum_squares(r, X.view());
+  backend(X.device()).row_sum_squares(r, X);
   return r;
+}
+
+Tensor frobenius_squares(const Matrix& X) { return sum(row_sum_squares(X), {1}).reshape({X.batch().total()}); }
+
+Tensor inverse_norm(const Tensor& squares, double scale, double eps, double floor) {
+  const Tensor d = squares.like();
+  backend(d.device()).inverse_norm(d, squares, scale, eps, floor);
+  return d;
 }
 
 void scale_rows(const Matrix& Y, const Tensor& d, const Matrix& X) {
   check_same("scale_rows", Y, X);
   check_factors("scale_rows", d, X, Y);
   if (d.numel() != X.batch().total() * X.rows())
-    fail("scale_rows: d is ", d.shape(), ", but ", Described{X}, " has as many rows as its sizes say");
-  backend(X.device()).scale_rows(Y.view(), X.view(), d);
+    fail("scale_rows: d is ", d.shape(), ", but must be one factor for each row of ", Described{X});
+  backend(X.device()).scale_rows(Y, X, d);
 }
 
 Matrix scale_rows(const Tensor& d, const Matrix& X) {
@@ -179,7 +200,20 @@ void scale_each(const Matrix& Y, const Matrix& X, const Tensor& factor) {
   check_same("scale_each", Y, X);
   check_factors("scale_each", factor, X, Y);
   if (factor.numel() != X.batch().total()) fail("scale_each: ", factor.shape(), " factors for ", Described{X});
-  backend(Y.device()).scale_each(Y.view(), X.view(), factor);
+  backend(Y.device()).scale_each(Y, X, factor);
+}
+
+void add_to_diagonal(const Matrix& A, double shift, double relative) {
+  if (A.made("add_to_diagonal").rows() != A.cols()) fail("add_to_diagonal: ", Described{A}, " is not square");
+  backend(A.device()).add_to_diagonal(A, shift, relative);
+}
+
+Tensor leverage_scores(const Matrix& Z, double ridge) {
+  const Matrix L = gram(Z);
+  add_to_diagonal(L, 1e-30, ridge);  // 1e-30: for Z = 0
+  backend(Z.device()).cholesky(L);
+  backend(Z.device()).solve_lower(Z, L);
+  return row_sum_squares(Z);
 }
 
 }  // namespace borealis

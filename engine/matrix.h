@@ -60,14 +60,21 @@ void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1, d
 // The same where the result is known to be symmetric: half the work where a backend can.
 void gemm_symmetric(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1, double beta = 0);
 
-// A B in fresh memory.
+// A B, and Xᵀ X, in fresh memory.
 Matrix operator*(const Matrix& A, const Matrix& B);
+Matrix gram(const Matrix& X);
 
 // Y ← alpha·X + beta·Y, also between different layouts. Y and X may be one.
 void axpby(const Matrix& Y, double alpha, const Matrix& X, double beta);
+// X in fresh, contiguous memory.
+Matrix copy(const Matrix& X);
 
-// [batch, rows]: the squared length of each row.
+// [batch, rows]: the squared length of each row (so below √(largest number of the type)), and [batch]: of each matrix.
 Tensor row_sum_squares(const Matrix& X);
+Tensor frobenius_squares(const Matrix& X);
+
+// 1/max(scale·√squares + eps, floor) of each number; 0 where squares is 0.
+Tensor inverse_norm(const Tensor& squares, double scale = 1, double eps = 0, double floor = 0);
 
 // Y ← diag(d) X; d: [batch, rows]. Y and X may be one.
 void scale_rows(const Matrix& Y, const Tensor& d, const Matrix& X);
@@ -76,5 +83,13 @@ Matrix scale_rows(const Tensor& d, const Matrix& X);
 
 // Y ← factor·X with one factor per matrix; factor: [batch]. Y and X may be one.
 void scale_each(const Matrix& Y, const Matrix& X, const Tensor& factor);
+
+// A ← A + (shift + relative·mean of A's diagonal) I.
+void add_to_diagonal(const Matrix& A, double shift, double relative = 0);
+
+// The squared row lengths of polar(Z) [batch, rows], its leverage scores, without polar(Z):
+//   h_i = z_iᵀ (ZᵀZ + ρI)⁻¹ z_i = ‖L⁻¹ z_i‖²  with  L Lᵀ = ZᵀZ + ρI,  ρ = ridge·(mean eigenvalue of ZᵀZ).  Overwrites Z.
+// NaN where ZᵀZ + ρI is not definite.
+Tensor leverage_scores(const Matrix& Z, double ridge);
 
 }  // namespace borealis

@@ -1,7 +1,7 @@
 // Every pointwise formula and its derivative, once, for both compilers.
 //
 // A unary op is a struct with f (the function) and df (its derivative). df takes x, or y = f(x)
-// where `from_output` says that y is cheaper to differentiate from. `p` is the op's parameter, if
+// in an OfOutput, where y is cheaper to differentiate from. `p` is the op's parameter, if
 // it has one. Adding one: a struct, its name in the enum and in the list, a row in
 // tests/op_cases.cpp.
 #pragma once
@@ -14,57 +14,56 @@
 
 namespace borealis {
 
-struct Neg {
+struct OfInput {
   static constexpr bool from_output = false;
+};
+struct OfOutput {
+  static constexpr bool from_output = true;
+};
+
+struct Neg : OfInput {
   template <class T> BOREALIS_HD static T f(T x, T) { return -x; }
   template <class T> BOREALIS_HD static T df(T, T) { return T(-1); }
 };
 
 // x²
-struct Square {
-  static constexpr bool from_output = false;
+struct Square : OfInput {
   template <class T> BOREALIS_HD static T f(T x, T) { return x * x; }
   template <class T> BOREALIS_HD static T df(T x, T) { return 2 * x; }
 };
 
 // √x.  d = 1/(2y).
-struct Sqrt {
-  static constexpr bool from_output = true;
+struct Sqrt : OfOutput {
   template <class T> BOREALIS_HD static T f(T x, T) { return fast::sqrt(x); }
   template <class T> BOREALIS_HD static T df(T y, T) { return T(0.5) / y; }
 };
 
 // eˣ.  d = y.
-struct Exp {
-  static constexpr bool from_output = true;
+struct Exp : OfOutput {
   template <class T> BOREALIS_HD static T f(T x, T) { return fast::exp(x); }
   template <class T> BOREALIS_HD static T df(T y, T) { return y; }
 };
 
 // ln x.  d = 1/x.
-struct Log {
-  static constexpr bool from_output = false;
+struct Log : OfInput {
   template <class T> BOREALIS_HD static T f(T x, T) { return fast::log(x); }
   template <class T> BOREALIS_HD static T df(T x, T) { return 1 / x; }
 };
 
 // tanh x.  d = 1 − y².
-struct Tanh {
-  static constexpr bool from_output = true;
+struct Tanh : OfOutput {
   template <class T> BOREALIS_HD static T f(T x, T) { return fast::tanh(x); }
   template <class T> BOREALIS_HD static T df(T y, T) { return 1 - y * y; }
 };
 
 // σ(x) = 1/(1 + e⁻ˣ).  d = y(1 − y).
-struct Sigmoid {
-  static constexpr bool from_output = true;
+struct Sigmoid : OfOutput {
   template <class T> BOREALIS_HD static T f(T x, T) { return 1 / (1 + fast::exp(-x)); }
   template <class T> BOREALIS_HD static T df(T y, T) { return y * (1 - y); }
 };
 
 // max(x, 0)
-struct Relu {
-  static constexpr bool from_output = false;
+struct Relu : OfInput {
   template <class T> BOREALIS_HD static T f(T x, T) {
     return x < 0 ? T(0) : x;  // a NaN stays a NaN
   }
@@ -72,15 +71,13 @@ struct Relu {
 };
 
 // max(x, 0)²  (So et al., "Primer", 2021)
-struct ReluSquared {
-  static constexpr bool from_output = false;
+struct ReluSquared : OfInput {
   template <class T> BOREALIS_HD static T f(T x, T) { return x < 0 ? T(0) : x * x; }
   template <class T> BOREALIS_HD static T df(T x, T) { return x > 0 ? 2 * x : T(0); }
 };
 
 // x σ(x).  d = s(1 + x(1 − s)).
-struct Silu {
-  static constexpr bool from_output = false;
+struct Silu : OfInput {
   template <class T> BOREALIS_HD static T f(T x, T) { return x / (1 + fast::exp(-x)); }
   template <class T> BOREALIS_HD static T df(T x, T) {
     const T s = 1 / (1 + fast::exp(-x));
@@ -89,8 +86,7 @@ struct Silu {
 };
 
 // x Φ(x) with Φ(x) = ½(1 + erf(x/√2))  (Hendrycks & Gimpel, 2016).  d = Φ(x) + x φ(x).
-struct GeluErf {
-  static constexpr bool from_output = false;
+struct GeluErf : OfInput {
   template <class T> BOREALIS_HD static T f(T x, T) {
     return T(0.5) * x * (1 + fast::erf(x * T(0.70710678118654752440)));
   }
@@ -102,8 +98,7 @@ struct GeluErf {
 };
 
 // ½x(1 + tanh u) with u = √(2/π)(x + 0.044715 x³).
-struct GeluTanh {
-  static constexpr bool from_output = false;
+struct GeluTanh : OfInput {
   template <class T> BOREALIS_HD static T f(T x, T) {
     const T u = T(0.79788456080286535588) * (x + T(0.044715) * x * x * x);
     return T(0.5) * x * (1 + fast::tanh(u));
@@ -117,8 +112,7 @@ struct GeluTanh {
 };
 
 // Soft cap: p x/√(x² + p²), within (−p, p).  d = (p/√(x² + p²))³.
-struct SoftCap {
-  static constexpr bool from_output = false;
+struct SoftCap : OfInput {
   template <class T> BOREALIS_HD static T f(T x, T p) { return p * x / fast::sqrt(x * x + p * p); }
   template <class T> BOREALIS_HD static T df(T x, T p) {
     const T c = p / fast::sqrt(x * x + p * p);

@@ -60,6 +60,15 @@ class Shape {
     return n;
   }
 
+  // Row-major strides in elements.
+  using Strides = std::array<int64_t, max_rank>;
+  Strides strides() const {
+    Strides s{};
+    int64_t stride = 1;
+    for (size_t i = sizes().size(); i-- > 0; stride *= sizes_[i]) s[i] = stride;
+    return s;
+  }
+
   std::span<const int64_t> sizes() const { return {sizes_.data(), static_cast<size_t>(rank_)}; }
 
   friend bool operator==(const Shape& a, const Shape& b) { return a.rank_ == b.rank_ && a.sizes_ == b.sizes_; }

@@ -11,23 +11,11 @@ namespace {
 // the Gram product, well below what moves a leverage score.
 double ridge(DType dtype) { return dtype == DType::f64 ? 1e-13 : 3e-5; }
 
-// The squared row lengths of polar(Z), without polar(Z):
-//   h_i = z_iᵀ (ZᵀZ + ρI)⁻¹ z_i = ‖L⁻¹ z_i‖²  with  L Lᵀ = ZᵀZ + ρI.   Overwrites Z.
-Tensor leverage_scores(const Matrix& Z) {
-  Backend& device = backend(Z.device());
-  const Matrix L = Matrix::make(Z.cols(), Z.cols(), Z.batch(), Z.dtype(), Z.device());
-  gemm_symmetric(L, Z.t(), Z);
-  device.add_to_diagonal(L.view(), 1e-30, ridge(Z.dtype()));  // 1e-30: for Z = 0
-  device.cholesky(L.view());
-  device.solve_lower(Z.view(), L.view());
-  return row_sum_squares(Z);
-}
-
 // Algorithm 3 of the paper: with X₀ = G/‖G‖_F and D₋₁ = I, K times
 //   D_k = D_{k−1}^β diag(r)^(1−β)  with r the row lengths of X_k,   X_{k+1} = polar(D_k⁻¹ X_k).
 Matrix paper_direction(const Matrix& G, const AuroraOptions& o) {
   Matrix X = G.like();
-  scale_each(X, G, inverse_norm(frobenius_squares(G), 1, 0, 0));
+  scale_each(X, G, inverse_norm(frobenius_squares(G)));
   Tensor log_D2;  // log D_k²
   for (int k = 0; k < o.pp_iterations; ++k) {
     const Tensor log_r2 = unary(UnaryOp::log, row_sum_squares(X));
@@ -36,7 +24,7 @@ Matrix paper_direction(const Matrix& G, const AuroraOptions& o) {
     else
       axpby(log_D2, 1 - o.pp_beta, log_r2, o.pp_beta);
     // A zero row has log r² = −∞ and D = 0, of which inverse_norm makes 0.
-    X = polar(scale_rows(inverse_norm(unary(UnaryOp::exp, log_D2), 1, 0, 0), X), o.polar);
+    X = polar(scale_rows(inverse_norm(unary(UnaryOp::exp, log_D2)), X), o.polar);
   }
   return X;
 }
@@ -54,7 +42,8 @@ Matrix aurora_direction(const Matrix& G, const AuroraOptions& o) {
   const Tensor d = inverse_norm(row_sum_squares(G), 1, 0, o.row_norm_eps);
   for (int k = 1; k < o.pp_iterations; ++k) {
     const Matrix Z = scale_rows(d, G);
-    const Tensor r2 = o.balance == Balance::published ? row_sum_squares(polar(Z, o.polar)) : leverage_scores(Z);
+    const Tensor r2 =
+        o.balance == Balance::published ? row_sum_squares(polar(Z, o.polar)) : leverage_scores(Z, ridge(Z.dtype()));
     backend(G.device()).rebalance(d, r2, even, o.pp_beta, o.row_sq_eps);
   }
   return polar(scale_rows(d, G), o.polar);

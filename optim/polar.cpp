@@ -13,11 +13,13 @@ constexpr PolarStep muon_step{3.4445, -4.7750, 2.0315};
 constexpr PolarStep simple_step{2, -1.5, 0.5};
 constexpr PolarStep newton_step{1.5, -0.5, 0};
 
-constexpr std::array<PolarStep, 5> quintic5{muon_step, muon_step, muon_step, muon_step, muon_step};
-
-constexpr std::array<PolarStep, 12> simple_quintic12{simple_step, simple_step, simple_step, simple_step,
-                                                     simple_step, simple_step, simple_step, simple_step,
-                                                     simple_step, simple_step, simple_step, simple_step};
+template <size_t n> constexpr std::array<PolarStep, n> times(const PolarStep& step) {
+  std::array<PolarStep, n> steps{};
+  steps.fill(step);
+  return steps;
+}
+constexpr auto quintic5 = times<5>(muon_step);
+constexpr auto simple_quintic12 = times<12>(simple_step);
 
 // The best odd cubic on [a, b], from [0.00085, 1] on; each maps its interval to [1 − e, 1 + e], the
 // next one's interval. No safety: a singular value above 1.0004 would end up near −1, which the
@@ -106,7 +108,7 @@ void step_matrix(const Matrix& P, const Matrix& A, const PolarStep& step) {
   const auto& [a, b, c] = step;
   if (c != 0) gemm_symmetric(P, A, A, c);
   axpby(P, b, A, c != 0 ? 1 : 0);
-  backend(P.device()).add_to_diagonal(P.view(), a, 0);
+  add_to_diagonal(P, a);
 }
 
 // Each step:  X ← X (aI + bA + cA²)  with  A = XᵀX.   Overwrites X: [m, n], m ≥ n.
@@ -156,10 +158,8 @@ Matrix iterate_gram(Matrix X, const PolarTable& table) {
 
 // X ← X S,  S_jj = (Σ_i |XᵀX|_ij)^−½.
 void even_columns(const Matrix& X) {
-  const Matrix A = Matrix::make(X.cols(), X.cols(), X.batch(), X.dtype(), X.device());
-  gemm_symmetric(A, X.t(), X);
-  const Tensor sizes = unary(UnaryOp::sqrt, unary(UnaryOp::square, A.tensor()));
-  scale_rows(X.t(), inverse_norm(sum(sizes, {-1}), 1, 0, 0), X.t());
+  const Tensor sizes = unary(UnaryOp::sqrt, unary(UnaryOp::square, gram(X).tensor()));
+  scale_rows(X.t(), inverse_norm(sum(sizes, {-1})), X.t());
 }
 
 }  // namespace
@@ -181,24 +181,12 @@ double polar_flops(Polar method, double m, double n, PolarForm form) {
   return flops;
 }
 
-Tensor frobenius_squares(const Matrix& X) { return sum(row_sum_squares(X), {1}).reshape({X.batch().total()}); }
-
-Tensor inverse_norm(const Tensor& squares, double scale, double eps, double floor) {
-  const Tensor d = squares.like();
-  backend(d.device()).inverse_norm(d, squares, scale, eps, floor);
-  return d;
-}
-
 Matrix polar(const Matrix& G, Polar method, PolarForm form) {
   if (G.view().col_stride != 1) return polar(G.t(), method, form).t();
+  if (method == Polar::identity) return copy(G);
   if (method == Polar::svd) {
     const Matrix U = G.like();
-    backend(G.device()).polar_svd(U.view(), G.view());
-    return U;
-  }
-  if (method == Polar::identity) {
-    const Matrix U = G.like();
-    axpby(U, 1, G, 0);
+    backend(G.device()).polar_svd(U, G);
     return U;
   }
   // A wide matrix is worked on as its transpose: XᵀX is the fast orientation, and always the small
@@ -209,12 +197,8 @@ Matrix polar(const Matrix& G, Polar method, PolarForm form) {
   scale_each(X, tall, inverse_norm(frobenius_squares(G), table.safety, table.eps, 0));
   if (table.aol) even_columns(X);
   const auto m = static_cast<double>(X.rows()), n = static_cast<double>(X.cols());
-  const Matrix result =
-      resolve(form, method, m, n) == PolarForm::gram ? iterate_gram(X, table) : iterate_direct(X, table);
-  if (!wide) return result;
-  const Matrix U = G.like();
-  axpby(U, 1, result.t(), 0);
-  return U;
+  const Matrix U = resolve(form, method, m, n) == PolarForm::gram ? iterate_gram(X, table) : iterate_direct(X, table);
+  return wide ? copy(U.t()) : U;
 }
 
 }  // namespace borealis

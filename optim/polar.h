@@ -64,10 +64,4 @@ double polar_flops(Polar method, double m, double n, PolarForm form = PolarForm:
 // The polar factor of each matrix of the batch. 0 for a zero matrix; zero rows stay zero.
 Matrix polar(const Matrix& X, Polar method, PolarForm form = PolarForm::fastest);
 
-// [batch]: the squared Frobenius norm of each matrix.
-Tensor frobenius_squares(const Matrix& X);
-
-// 1/max(scale·√squares + eps, floor) of each number; 0 where squares is 0.
-Tensor inverse_norm(const Tensor& squares, double scale, double eps, double floor);
-
 }  // namespace borealis

@@ -78,10 +78,8 @@ Tensor row_multipliers(const Matrix& U, const Tensor& q, int steps) {
 // S = sym(UᵀG) − Uᵀ diag(λ) U, so  Z = (G − U sym(UᵀG)) − row_normal(λ)  and  ⟨Z_i, U_i⟩ = 0 says
 // L λ = ⟨(G − U sym(UᵀG))_i, U_i⟩.
 Matrix tangent_projection(const Matrix& G, const Matrix& U, int cg_steps) {
-  const Matrix A = U.t() * G, B = A.like(), Z = G.like();
-  axpby(B, 0.5, A, 0);
-  axpby(B, 0.5, A.t(), 1);
-  axpby(Z, 1, G, 0);
+  const Matrix A = U.t() * G, B = copy(A), Z = copy(G);
+  axpby(B, 0.5, A.t(), 0.5);
   gemm(Z, U, B, -1, 1);
   const Tensor lambda = row_multipliers(U, row_dots(Z, U), cg_steps);
   axpby(Z, -1, row_normal(lambda, U), 1);
@@ -89,8 +87,7 @@ Matrix tangent_projection(const Matrix& G, const Matrix& U, int cg_steps) {
 }
 
 Matrix riemannian_direction(const Matrix& G, const RiemannianOptions& o) {
-  const Matrix X = G.like();
-  axpby(X, 1, G, 0);
+  const Matrix X = copy(G);
   Matrix U = polar(X, o.polar);
   const Tensor inner = sum(row_dots(X, U), {1}, 1 / static_cast<double>(X.cols()));
   scale_each(X, X, reciprocal(inner).reshape({X.batch().total()}));

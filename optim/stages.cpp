@@ -17,7 +17,7 @@ Tensor row_factors(const Matrix& X, double length, double eps) {
 
 // √to/√from of each number, 0 where from is 0: what brings norms back.
 Tensor norm_ratio(const Tensor& to_squares, const Tensor& from_squares) {
-  return binary("norm_ratio", BinaryOp::mul, unary(UnaryOp::sqrt, to_squares), inverse_norm(from_squares, 1, 0, 0));
+  return binary("norm_ratio", BinaryOp::mul, unary(UnaryOp::sqrt, to_squares), inverse_norm(from_squares));
 }
 
 void bring_to(const Matrix& U, const Tensor& norm_squares) {
@@ -89,14 +89,14 @@ void precondition(const SpectralConfig& c, const Tensor& x, const Tensor& G, con
 void subtract_input(double contra, const Matrix& U, const Matrix& X) {
   const Tensor before = frobenius_squares(U);
   const Matrix unit = X.like();
-  scale_each(unit, X, inverse_norm(frobenius_squares(X), 1, 0, 0));
+  scale_each(unit, X, inverse_norm(frobenius_squares(X)));
   const Matrix v = Matrix::make(X.cols(), 1, X.batch(), X.dtype(), X.device());
   v.tensor().fill(1);
   for (int i = 0; i < 5; ++i) {
     gemm(v, unit.t(), unit * v);
-    scale_each(v, v, inverse_norm(frobenius_squares(v), 1, 0, 0));
+    scale_each(v, v, inverse_norm(frobenius_squares(v)));
   }
-  scale_each(unit, unit, inverse_norm(frobenius_squares(unit * v), 1, 0, 0));  // X/‖X‖₂
+  scale_each(unit, unit, inverse_norm(frobenius_squares(unit * v)));  // X/‖X‖₂
   axpby(U, -contra, unit, 1);
   bring_to(U, before);
 }

@@ -212,8 +212,7 @@ int64_t blocks_of(const MatrixView& q) { return (q.rows + query_block - 1) / que
 void CpuBackend::attention(const MatrixView& y, Span lse, const MatrixView& q, const MatrixView& k, const MatrixView& v,
                            const AttentionArgs& args) {
   const int64_t blocks = blocks_of(q);
-  visit(q.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(q.dtype, [&]<class T>(T) {
     const Scratch<T> scratch(args.dropout.p > 0 ? 3 : 1, k.rows);
     const auto run = [&](int64_t begin, int64_t end, int worker) {
       for (int64_t index = begin; index < end; ++index) {
@@ -230,8 +229,7 @@ void CpuBackend::attention(const MatrixView& y, Span lse, const MatrixView& q, c
 void CpuBackend::attention_grad(const MatrixView& dq, const MatrixView& dk, const MatrixView& dv, double beta,
                                 const MatrixView& q, const MatrixView& k, const MatrixView& v, const MatrixView& y,
                                 const MatrixView& dy, ConstSpan lse, const AttentionArgs& args) {
-  visit(q.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(q.dtype, [&]<class T>(T) {
     const Scratch<T> scratch(args.dropout.p > 0 ? 4 : 2, k.rows);
     const auto run = [&](int64_t begin, int64_t end, int worker) {
       for (int64_t index = begin; index < end; ++index) {

@@ -38,7 +38,6 @@ class CpuBackend final : public Backend {
   void max(Span y, Span index, ConstSpan x, int64_t outer, int64_t mid, int64_t inner) override;
   void max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer, int64_t mid, int64_t inner,
                 double beta) override;
-  void spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) override;
   void sum_squares(Span y, ConstSpan x) override;
   bool all_finite(ConstSpan x) override;
 

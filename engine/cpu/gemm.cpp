@@ -112,8 +112,8 @@ template <class T> void symmetric_gemm_of(const Product<T>& g) {
 void CpuBackend::gemm(const MatrixView& c, const MatrixView& a, const MatrixView& b, double alpha, double beta,
                       bool symmetric) {
   if (c.rows == 0 || c.cols == 0) return;
-  visit(c.dtype, [&](auto zero) {
-    const Product<decltype(zero)> product{c, a, b, alpha, beta};
+  visit(c.dtype, [&]<class T>(T) {
+    const Product<T> product{c, a, b, alpha, beta};
     symmetric ? symmetric_gemm_of(product) : gemm_of(product);
   });
 }

@@ -2,13 +2,14 @@
 // and the small dense factorizations.
 #include <Eigen/Cholesky>
 #include <Eigen/Core>
+#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "engine/cpu/backend.h"
 #include "engine/cpu/gemm.h"
-#include "engine/cpu/loops.h"
+#include "engine/cpu/walk.h"
 #include "engine/tensor.h"
 
 namespace borealis {
@@ -20,16 +21,6 @@ template <class T> struct Factors {
   const T* data;
   int64_t batch, row, col;
 };
-
-// f(step_x, step_c) with the inner loop's strides of x and of the factor, known to the compiler
-// where that makes vectors.
-template <class F> void with_steps(int64_t x, int64_t c, F&& f) {
-  using Zero = std::integral_constant<int64_t, 0>;
-  using One = std::integral_constant<int64_t, 1>;
-  if (x == 1 && c == 0) return f(One{}, Zero{});
-  if (x == 1 && c == 1) return f(One{}, One{});
-  f(x, c);
-}
 
 // y(i, j) ← c(i, j)·x(i, j) + beta·y(i, j). The inner loop follows y's memory. Where x lies the
 // other way round, it goes in square tiles, so that both sides use whole cache lines.
@@ -52,7 +43,7 @@ template <class T> void scale(MatrixView y, MatrixView x, Factors<T> c, double b
         const T* const factor = c.data + b * c.batch + i * c.row + left * c.col;
         const int64_t n = std::min(width, y.cols - left);
         with_beta<T>(beta, [&](auto put) {
-          with_steps(x.col_stride, c.col, [&](auto step_x, auto step_c) {
+          with_strides(x.col_stride, c.col, [&](auto step_x, auto step_c) {
             each(n, [=](int64_t j) { put(out[j], factor[j * step_c] * in[j * step_x]); });
           });
         });
@@ -122,39 +113,14 @@ template <class F> void for_each_matrix(const MatrixView& x, int64_t work, F f) 
   });
 }
 
-// U = P Qᵀ of X = P Σ Qᵀ, of the singular values above `epsilon`·max(m, n)·σ₁. One-sided Jacobi
-// (Hestenes, 1958): pairs of columns of A = X V are turned until all are at right angles; then the
-// lengths of A's columns are the singular values, and V holds the right vectors. Accurate also for
-// the small ones, and far lighter to compile than the library's SVDs.
+// U = P Qᵀ of X = P Σ Qᵀ, of the singular values above `epsilon`·max(m, n)·σ₁.
 Dense<double> polar_factor(const Dense<double>& X, double epsilon) {
   if (!X.allFinite()) return Dense<double>::Constant(X.rows(), X.cols(), std::nan(""));
-  if (X.rows() < X.cols()) return polar_factor(X.transpose(), epsilon).transpose();
-  Dense<double> A = X, V = Dense<double>::Identity(X.cols(), X.cols());
-  bool turned = true;
-  for (int sweep = 0; turned && sweep < 60; ++sweep) {
-    turned = false;
-    for (Eigen::Index p = 0; p < A.cols(); ++p) {
-      for (Eigen::Index q = p + 1; q < A.cols(); ++q) {
-        const double pp = A.col(p).squaredNorm(), qq = A.col(q).squaredNorm();
-        const double pq = A.col(p).dot(A.col(q));
-        if (std::abs(pq) <= 1e-14 * std::sqrt(pp * qq)) continue;
-        turned = true;
-        // The smaller of the two angles that make the columns orthogonal: t = tan.
-        const double zeta = (qq - pp) / (2 * pq);
-        const double t = std::copysign(1 / (std::abs(zeta) + std::hypot(1, zeta)), zeta);
-        const double c = 1 / std::hypot(1, t), s = c * t;
-        for (Dense<double>* M : {&A, &V}) {
-          const Eigen::VectorXd column = M->col(p);
-          M->col(p) = c * column - s * M->col(q);
-          M->col(q) = s * column + c * M->col(q);
-        }
-      }
-    }
-  }
-  const Eigen::VectorXd sigma = A.colwise().norm();
-  const double level = epsilon * static_cast<double>(X.rows()) * sigma.maxCoeff();
-  for (Eigen::Index j = 0; j < A.cols(); ++j) A.col(j) *= sigma[j] <= level ? 0 : 1 / sigma[j];
-  return A * V.transpose();
+  const Eigen::JacobiSVD<Dense<double>> svd(X, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  const Eigen::VectorXd& sigma = svd.singularValues();
+  const double level = epsilon * static_cast<double>(std::max(X.rows(), X.cols())) * sigma[0];
+  const Eigen::Index rank = (sigma.array() > level).count();
+  return svd.matrixU().leftCols(rank) * svd.matrixV().leftCols(rank).transpose();
 }
 
 }  // namespace
@@ -162,8 +128,7 @@ Dense<double> polar_factor(const Dense<double>& X, double epsilon) {
 void CpuBackend::row_sum_squares(Span out, const MatrixView& x) {
   constexpr int64_t side = 64;
   const int64_t bands = (x.rows + side - 1) / side;
-  visit(x.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(x.dtype, [&]<class T>(T) {
     const auto band = [&](int64_t index) {
       const int64_t b = index / bands, first = index % bands * side;
       const int64_t n = std::min(side, x.rows - first);
@@ -185,30 +150,22 @@ void CpuBackend::row_sum_squares(Span out, const MatrixView& x) {
 }
 
 void CpuBackend::scale_rows(const MatrixView& y, const MatrixView& x, ConstSpan d) {
-  visit(y.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    scale<T>(y, x, {.data = d.as<T>(), .batch = y.rows, .row = 1, .col = 0}, 0);
-  });
+  visit(y.dtype, [&]<class T>(T) { scale<T>(y, x, {.data = d.as<T>(), .batch = y.rows, .row = 1, .col = 0}, 0); });
 }
 
 void CpuBackend::matrix_affine(const MatrixView& y, const MatrixView& x, double alpha, double beta) {
-  visit(y.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(y.dtype, [&]<class T>(T) {
     const T factor = static_cast<T>(alpha);
     scale<T>(y, x, {.data = &factor, .batch = 0, .row = 0, .col = 0}, beta);
   });
 }
 
 void CpuBackend::scale_each(const MatrixView& y, const MatrixView& x, ConstSpan factor) {
-  visit(y.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    scale<T>(y, x, {.data = factor.as<T>(), .batch = 1, .row = 0, .col = 0}, 0);
-  });
+  visit(y.dtype, [&]<class T>(T) { scale<T>(y, x, {.data = factor.as<T>(), .batch = 1, .row = 0, .col = 0}, 0); });
 }
 
 void CpuBackend::cholesky(const MatrixView& a) {
-  visit(a.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(a.dtype, [&]<class T>(T) {
     for_each_matrix(a, a.rows * a.rows * a.rows / 12, [&](int64_t index) {
       Mapped<T> A = mapped<T>(a, index);
       const Eigen::LLT<Dense<T>> llt(A);
@@ -224,8 +181,7 @@ void CpuBackend::cholesky(const MatrixView& a) {
 
 void CpuBackend::solve_lower(const MatrixView& x, const MatrixView& l) {
   const int64_t bands = (x.rows + solve_rows - 1) / solve_rows;
-  visit(x.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(x.dtype, [&]<class T>(T) {
     const Tensor scratch({threads(), x.cols, solve_rows}, x.dtype);
     parallel_for(x.batch.total() * bands, grain_for(solve_rows * x.cols * x.cols / 16),
                  [&](int64_t begin, int64_t end, int worker) {
@@ -237,8 +193,7 @@ void CpuBackend::solve_lower(const MatrixView& x, const MatrixView& l) {
 }
 
 void CpuBackend::polar_svd(const MatrixView& u, const MatrixView& x) {
-  visit(x.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(x.dtype, [&]<class T>(T) {
     if (x.rows == 0 || x.cols == 0) return;
     for_each_matrix(x, x.rows * x.cols * std::min(x.rows, x.cols), [&](int64_t index) {
       const Dense<double> X = mapped<T>(x, index).template cast<double>();

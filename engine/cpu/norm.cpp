@@ -13,8 +13,7 @@ namespace borealis {
 // Two passes for the statistics: the variance is taken of centred values, so it does not cancel.
 void CpuBackend::norm(Span y_span, Span mean_span, Span rstd_span, ConstSpan x_span, ConstSpan gain_span,
                       ConstSpan bias_span, const NormArgs& args) {
-  visit(x_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(x_span.dtype, [&]<class T>(T) {
     const int64_t cols = args.cols;
     const T n = static_cast<T>(cols), eps = static_cast<T>(args.eps);
     const T *gain = gain_span.as<T>(), *bias = bias_span.as<T>();
@@ -48,8 +47,7 @@ void CpuBackend::norm_grad(Span dx_span, double beta_x, Span dgain_span, double 
   const int64_t rows = args.rows, cols = args.cols;
   const int64_t grain = std::max(grain_for(4 * cols), (rows + 63) / 64);
   const int64_t pieces = (rows + grain - 1) / grain;
-  visit(x_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(x_span.dtype, [&]<class T>(T) {
     const Storage workspace(static_cast<size_t>(2 * pieces * cols) * sizeof(T), device());
     T* partial = reinterpret_cast<T*>(workspace.data());  // [pieces, 2, cols]
     const T n = static_cast<T>(cols);

@@ -10,8 +10,7 @@ namespace borealis {
 // m ← β₁ m + (1−β₁) g,  v ← β₂ v + (1−β₂) g²,
 // w ← (1 − lr·decay) w − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + eps).
 void CpuBackend::adamw(Span w_span, Span m_span, Span v_span, ConstSpan g_span, const AdamWArgs& args) {
-  visit(w_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(w_span.dtype, [&]<class T>(T) {
     const double t = static_cast<double>(args.step);
     const T keep_w = static_cast<T>(1 - args.lr * args.weight_decay);
     const T step = static_cast<T>(args.lr / (1 - std::pow(args.beta1, t)));
@@ -31,8 +30,7 @@ void CpuBackend::adamw(Span w_span, Span m_span, Span v_span, ConstSpan g_span, 
 
 // m ← mu m + gain g;  x ← nesterov ? gain g + mu m : m.
 void CpuBackend::momentum(Span x_span, Span m_span, ConstSpan g_span, double mu, double gain, bool nesterov) {
-  visit(m_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(m_span.dtype, [&]<class T>(T) {
     const T keep = static_cast<T>(mu), take = static_cast<T>(gain);
     // x = from_g g + from_m m
     const T from_g = nesterov ? take : T(0), from_m = nesterov ? keep : T(1);
@@ -48,8 +46,7 @@ void CpuBackend::momentum(Span x_span, Span m_span, ConstSpan g_span, double mu,
 
 // v ← beta v + (1−beta) g²;  x ← x/(√v + eps), 0 where v = 0.
 void CpuBackend::second_moment(Span x_span, Span v_span, ConstSpan g_span, double beta, double eps) {
-  visit(v_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(v_span.dtype, [&]<class T>(T) {
     const T keep = static_cast<T>(beta), take = static_cast<T>(1 - beta);
     T *x = x_span.as<T>(), *v = v_span.as<T>();
     const T* g = g_span.as<T>();
@@ -63,8 +60,7 @@ void CpuBackend::second_moment(Span x_span, Span v_span, ConstSpan g_span, doubl
 
 // y ← sign(x).
 void CpuBackend::sign(Span y_span, ConstSpan x_span) {
-  visit(y_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(y_span.dtype, [&]<class T>(T) {
     T* y = y_span.as<T>();
     const T* x = x_span.as<T>();
     parallel_each(y_span.count, 2, [=](int64_t i) {

@@ -45,8 +45,7 @@ template <class T, class Put> void copy_transposed(T* to, const T* from, const W
 }  // namespace
 
 void CpuBackend::fill(Span y, double value) {
-  visit_with_ids(y.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit_with_ids(y.dtype, [&]<class T>(T) {
     parallel_each(y.count, 1, [p = y.as<T>(), v = static_cast<T>(value)](int64_t i) { p[i] = v; });
   });
 }
@@ -62,8 +61,7 @@ void CpuBackend::cast(Span y, ConstSpan x) {
 }
 
 void CpuBackend::unary(UnaryOp op, Span y, ConstSpan x, double param) {
-  visit(y.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(y.dtype, [&]<class T>(T) {
     T* Y = y.as<T>();
     const T* X = x.as<T>();
     const T p = static_cast<T>(param);
@@ -74,8 +72,7 @@ void CpuBackend::unary(UnaryOp op, Span y, ConstSpan x, double param) {
 }
 
 void CpuBackend::unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, double param, double beta) {
-  visit(dx.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(dx.dtype, [&]<class T>(T) {
     T* dX = dx.as<T>();
     const T *S = saved.as<T>(), *dY = dy.as<T>();
     const T p = static_cast<T>(param);
@@ -88,8 +85,7 @@ void CpuBackend::unary_grad(UnaryOp op, Span dx, ConstSpan saved, ConstSpan dy, 
 }
 
 void CpuBackend::binary(BinaryOp op, Span y, ConstSpan a, ConstSpan b, const Broadcast& walk) {
-  visit(y.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(y.dtype, [&]<class T>(T) {
     T* Y = y.as<T>();
     const T *A = a.as<T>(), *B = b.as<T>();
     with_op<BinaryOps>(op, [&](auto formula) {
@@ -100,8 +96,7 @@ void CpuBackend::binary(BinaryOp op, Span y, ConstSpan a, ConstSpan b, const Bro
 
 void CpuBackend::binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstSpan b, ConstSpan dy,
                              const Broadcast& walk, double beta) {
-  visit(dx.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(dx.dtype, [&]<class T>(T) {
     T* dX = dx.as<T>();
     const T *A = a.as<T>(), *B = b.as<T>(), *dY = dy.as<T>();
     with_op<BinaryOps>(op, [&](auto formula) {
@@ -118,8 +113,7 @@ void CpuBackend::binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstS
 }
 
 void CpuBackend::affine(Span y, ConstSpan x, double alpha, double shift, double beta) {
-  visit(y.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(y.dtype, [&]<class T>(T) {
     T* Y = y.as<T>();
     const T* X = x.as<T>();
     const T a = static_cast<T>(alpha), s = static_cast<T>(shift);
@@ -129,8 +123,7 @@ void CpuBackend::affine(Span y, ConstSpan x, double alpha, double shift, double 
 }
 
 void CpuBackend::scale_by(Span y, ConstSpan factor) {
-  visit(y.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(y.dtype, [&]<class T>(T) {
     const T s = static_cast<T>(factor.as<double>()[0]);
     parallel_each(y.count, 2, [Y = y.as<T>(), s](int64_t i) { Y[i] *= s; });
   });
@@ -150,17 +143,14 @@ void CpuBackend::strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, 
       });
     });
   };
-  visit_with_ids(dst.dtype, [&](auto type) {
-    using T = decltype(type);
-    with_beta<T>(beta, [&](auto put) { copy(dst.as<T>(), src.as<T>(), put); });
-  });
+  visit_with_ids(dst.dtype,
+                 [&]<class T>(T) { with_beta<T>(beta, [&](auto put) { copy(dst.as<T>(), src.as<T>(), put); }); });
 }
 
 void CpuBackend::dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) {
   constexpr int64_t chunk = 256;
   const int64_t n = y.count, chunks = (n + chunk - 1) / chunk;
-  visit(y.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(y.dtype, [&]<class T>(T) {
     T* Y = y.as<T>();
     const T* X = x.as<T>();
     with_beta<T>(beta, [&](auto put) {

@@ -58,8 +58,7 @@ Broadcast reduction_walk(int64_t outer, int64_t mid, int64_t inner) {
 }  // namespace
 
 void CpuBackend::sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) {
-  visit(y.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(y.dtype, [&]<class T>(T) {
     T* Y = y.as<T>();
     const T* X = x.as<T>();
     with_beta<T>(beta, [&](auto put) {
@@ -91,8 +90,7 @@ void CpuBackend::sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t in
 }
 
 void CpuBackend::max(Span y, Span index, ConstSpan x, int64_t outer, int64_t mid, int64_t inner) {
-  visit(y.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(y.dtype, [&]<class T>(T) {
     T* Y = y.as<T>();
     const T* X = x.as<T>();
     int32_t* where = index.as<int32_t>();
@@ -117,8 +115,7 @@ void CpuBackend::max(Span y, Span index, ConstSpan x, int64_t outer, int64_t mid
 
 void CpuBackend::max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer, int64_t mid, int64_t inner,
                           double beta) {
-  visit(dx.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(dx.dtype, [&]<class T>(T) {
     T* dX = dx.as<T>();
     const T* dY = dy.as<T>();
     const int32_t* where = index.as<int32_t>();
@@ -129,22 +126,9 @@ void CpuBackend::max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t outer,
   });
 }
 
-void CpuBackend::spread(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) {
-  visit(y.dtype, [&](auto type) {
-    using T = decltype(type);
-    T* Y = y.as<T>();
-    const T* X = x.as<T>();
-    const T s = static_cast<T>(scale);
-    with_beta<T>(beta, [&](auto put) {
-      for_each_element(reduction_walk(outer, mid, inner), 2,
-                       [=](int64_t i, int64_t j, int64_t) { put(Y[i], s * X[j]); });
-    });
-  });
-}
-
 void CpuBackend::sum_squares(Span y, ConstSpan x) {
-  visit(x.dtype, [&](auto type) {
-    const auto* X = x.as<decltype(type)>();
+  visit(x.dtype, [&]<class T>(T) {
+    const T* X = x.as<T>();
     const auto part = [=](int64_t first, int64_t n) {
       return lane_sum<double>(n, [=](int64_t i) { return double{X[first + i]} * X[first + i]; });
     };
@@ -155,8 +139,7 @@ void CpuBackend::sum_squares(Span y, ConstSpan x) {
 // 0·x is 0 for finite x and NaN otherwise.
 bool CpuBackend::all_finite(ConstSpan x) {
   bool finite = true;
-  visit(x.dtype, [&](auto type) {
-    using T = decltype(type);
+  visit(x.dtype, [&]<class T>(T) {
     const T* X = x.as<T>();
     const auto part = [=](int64_t first, int64_t n) {
       return double{lane_sum<T>(n, [=](int64_t i) { return 0 * X[first + i]; })};

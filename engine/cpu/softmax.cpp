@@ -51,8 +51,7 @@ template <class T> T finite_shift(T lse) { return lse == -std::numeric_limits<T>
 
 // y = exp(x − max)/Σ.
 void CpuBackend::softmax(Span y_span, ConstSpan x_span, const RowsArgs& args) {
-  visit(x_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(x_span.dtype, [&]<class T>(T) {
     each_row(args, [&](int64_t r, int64_t n) {
       const T* x = x_span.as<T>() + r * args.cols;
       T* y = y_span.as<T>() + r * args.cols;
@@ -67,8 +66,7 @@ void CpuBackend::softmax(Span y_span, ConstSpan x_span, const RowsArgs& args) {
 
 // dx = y (dy − Σ y dy).
 void CpuBackend::softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span, const RowsArgs& args, double beta) {
-  visit(y_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(y_span.dtype, [&]<class T>(T) {
     with_beta<T>(beta, [&](auto put) {
       each_row(args, [&](int64_t r, int64_t n) {
         const T* y = y_span.as<T>() + r * args.cols;
@@ -84,8 +82,7 @@ void CpuBackend::softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span,
 
 // y = x − ln Σ exp(x).
 void CpuBackend::log_softmax(Span y_span, ConstSpan x_span, const RowsArgs& args) {
-  visit(x_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(x_span.dtype, [&]<class T>(T) {
     each_row(args, [&](int64_t r, int64_t n) {
       const T* x = x_span.as<T>() + r * args.cols;
       T* y = y_span.as<T>() + r * args.cols;
@@ -99,8 +96,7 @@ void CpuBackend::log_softmax(Span y_span, ConstSpan x_span, const RowsArgs& args
 // dx = dy − exp(y) Σ dy.
 void CpuBackend::log_softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span, const RowsArgs& args,
                                   double beta) {
-  visit(y_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(y_span.dtype, [&]<class T>(T) {
     with_beta<T>(beta, [&](auto put) {
       each_row(args, [&](int64_t r, int64_t n) {
         const T* y = y_span.as<T>() + r * args.cols;
@@ -116,8 +112,7 @@ void CpuBackend::log_softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_s
 
 // y = ln Σ exp(x).
 void CpuBackend::logsumexp(Span y, ConstSpan x, const RowsArgs& args) {
-  visit(x.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(x.dtype, [&]<class T>(T) {
     each_row(args, [&](int64_t r, int64_t n) { y.as<T>()[r] = row_logsumexp(x.as<T>() + r * args.cols, n); });
   });
 }
@@ -125,8 +120,7 @@ void CpuBackend::logsumexp(Span y, ConstSpan x, const RowsArgs& args) {
 // dx = exp(x − y) dy.
 void CpuBackend::logsumexp_grad(Span dx_span, ConstSpan x_span, ConstSpan y, ConstSpan dy, const RowsArgs& args,
                                 double beta) {
-  visit(x_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(x_span.dtype, [&]<class T>(T) {
     with_beta<T>(beta, [&](auto put) {
       each_row(args, [&](int64_t r, int64_t n) {
         const T* x = x_span.as<T>() + r * args.cols;
@@ -150,8 +144,7 @@ void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits
   const int64_t rows = targets.count, grain = row_grain(cols), pieces = (rows + grain - 1) / grain;
   const Storage workspace(static_cast<size_t>(pieces) * sizeof(Partial), device());
   Partial* partial = reinterpret_cast<Partial*>(workspace.data());
-  visit(logits.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(logits.dtype, [&]<class T>(T) {
     const int32_t* target = targets.as<int32_t>();
     parallel_for(rows, grain, [&](int64_t first, int64_t last) {
       Partial mine{0, 0};
@@ -179,8 +172,7 @@ void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits
 // dx_j = (exp(x_j − lse) − [j = t]) dloss/count.
 void CpuBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
                                     ConstSpan dloss, int64_t cols, int64_t ignored, double beta) {
-  visit(logits.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(logits.dtype, [&]<class T>(T) {
     const int32_t* target = targets.as<int32_t>();
     const T n = count.as<T>()[0], scale = n > 0 ? dloss.as<T>()[0] / n : T(0);
     with_beta<T>(beta, [&](auto put) {

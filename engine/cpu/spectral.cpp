@@ -9,8 +9,7 @@ namespace borealis {
 
 // a(i, i) ← a(i, i) + shift + relative·(Σ_k a(k, k))/rows, for each matrix.
 void CpuBackend::add_to_diagonal(const MatrixView& a, double shift, double relative) {
-  visit(a.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(a.dtype, [&]<class T>(T) {
     const int64_t step = a.row_stride + a.col_stride;
     const T fixed = static_cast<T>(shift), part = static_cast<T>(relative / double(a.rows));
     parallel_for(a.batch.total(), grain_for(4 * a.rows), [&](int64_t first, int64_t last) {
@@ -28,8 +27,7 @@ void CpuBackend::add_to_diagonal(const MatrixView& a, double shift, double relat
 
 // d ← 1/max(scale·√squares + eps, floor); 0 where squares is 0. A NaN stays a NaN.
 void CpuBackend::inverse_norm(Span d_span, ConstSpan squares, double scale, double eps, double floor) {
-  visit(d_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(d_span.dtype, [&]<class T>(T) {
     T* d = d_span.as<T>();
     const T* s = squares.as<T>();
     parallel_each(d_span.count, 16, [=, scale = T(scale), eps = T(eps), floor = T(floor)](int64_t i) {
@@ -41,8 +39,7 @@ void CpuBackend::inverse_norm(Span d_span, ConstSpan squares, double scale, doub
 
 // d ← d·(target/max(squares, floor))^beta; unchanged where squares is NaN.
 void CpuBackend::rebalance(Span d_span, ConstSpan squares, double target, double beta, double floor) {
-  visit(d_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(d_span.dtype, [&]<class T>(T) {
     T* d = d_span.as<T>();
     const T* s = squares.as<T>();
     const T even = static_cast<T>(target), power = static_cast<T>(beta);

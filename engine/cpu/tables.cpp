@@ -35,8 +35,7 @@ void CpuBackend::embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_
   // An add costs an eighth of what grain_for counts; 16 pieces bound the reading of ids.
   const int64_t work = n * cols / table_rows / 8;
   const int64_t grain = std::max(grain_for(work), (table_rows + 15) / 16);
-  visit(dtable.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(dtable.dtype, [&]<class T>(T) {
     parallel_for(table_rows, grain, [&](int64_t first, int64_t last) {
       for (int64_t i = 0; i < n; ++i) {
         if (id[i] < first || id[i] >= last) continue;
@@ -59,8 +58,7 @@ int64_t CpuBackend::first_bad_id(ConstSpan ids, int64_t limit, int64_t ignored) 
 void CpuBackend::rotary(Span y_span, ConstSpan x_span, ConstSpan cos_span, ConstSpan sin_span, const RotaryArgs& args,
                         double beta) {
   const int64_t half = args.dim / 2, cols = args.heads * args.dim;
-  visit(x_span.dtype, [&](auto zero) {
-    using T = decltype(zero);
+  visit(x_span.dtype, [&]<class T>(T) {
     const T sign = args.inverse ? T(-1) : T(1);
     with_beta<T>(beta, [&](auto put) {
       parallel_for(args.outer * args.t, grain_for(3 * cols), [&](int64_t first, int64_t last) {

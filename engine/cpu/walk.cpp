@@ -6,16 +6,6 @@
 
 namespace borealis {
 
-Strides contiguous_strides(const Shape& shape) {
-  Strides strides{};
-  int64_t stride = 1;
-  for (int axis = shape.rank() - 1; axis >= 0; --axis) {
-    strides[static_cast<size_t>(axis)] = stride;
-    stride *= shape[axis];
-  }
-  return strides;
-}
-
 Walk::Walk(const Shape& shape, const Strides& first, const Strides& second, const Strides& third)
     : total_(shape.numel()) {
   for (size_t i = 0; i < shape.sizes().size(); ++i)

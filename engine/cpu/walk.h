@@ -14,10 +14,7 @@
 
 namespace borealis {
 
-using Strides = std::array<int64_t, Shape::max_rank>;
-
-// The strides of a tensor of this shape, in elements.
-Strides contiguous_strides(const Shape& shape);
+using Strides = Shape::Strides;
 
 // Invariants: axes are ordered so that array 0, the one written, moves least along the last; axes
 // of size 1 are gone; two neighbours along which every array walks alike are one axis.
@@ -74,7 +71,7 @@ template <class F> void with_strides(int64_t first, int64_t second, F&& f) {
 
 // f(i, j, k) with the places of one element in y, a and b, for all elements of a broadcast.
 template <class F> void for_each_element(const Broadcast& walk, int64_t work, F f) {
-  const Walk w(walk.shape, contiguous_strides(walk.shape), walk.a_stride, walk.b_stride);
+  const Walk w(walk.shape, walk.shape.strides(), walk.a_stride, walk.b_stride);
   with_strides(w.inner_stride(1), w.inner_stride(2), [&](auto a_stride, auto b_stride) {
     w.for_each_run(work, [=](const Walk::Place& at, int64_t n) {
       each(n, [=](int64_t i) { f(at[0] + i, at[1] + i * a_stride, at[2] + i * b_stride); });
