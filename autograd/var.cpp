@@ -33,7 +33,7 @@ void check_output(const char* op, const Tensor& value, const std::vector<Var>& i
   std::ostringstream text;
   for (const Var& x : inputs) {
     if (!x) continue;
-    text << (text.str().empty() ? "" : ", ") << describe(x.needs_grad() ? x.node().get() : nullptr, x.shape())
+    text << (text.str().empty() ? "" : ", ") << describe(x.node(), x.shape())
          << (finite(x.value()) ? "" : " (not finite itself)");
   }
   fail_runtime("anomaly: ", op, " is the first op with a non-finite result: its output is ", value.shape(),
@@ -74,6 +74,9 @@ void check_gradients(const Node& node) {
 
 }  // namespace
 
+Node::Node(const char* op_, const Tensor& value)
+    : op(op_), number(++nodes_made), shape(value.shape()), dtype(value.dtype()), device(value.device()) {}
+
 // A graph that was never run may be very long: it is taken apart in a loop, not by recursion.
 Node::~Node() {
   std::vector<std::shared_ptr<Node>> open = std::move(inputs);
@@ -91,13 +94,8 @@ Var::Var(const Tensor& value) : state_(std::make_shared<State>(State{value.made(
 
 Var Var::leaf(const Tensor& value, std::string name) {
   Var v(value);
-  v.state_->node = std::make_shared<Node>();
-  Node& n = *v.state_->node;
-  n.number = ++nodes_made;
-  n.shape = value.shape();
-  n.dtype = value.dtype();
-  n.device = value.device();
-  n.name = std::move(name);
+  v.state_->node = std::make_shared<Node>("leaf", value);
+  v.state_->node->name = std::move(name);
   return v;
 }
 
@@ -106,9 +104,9 @@ const Tensor& Var::value(const char* op) const {
   return state_->value;
 }
 
-const std::shared_ptr<Node>& Var::node() const {
+const Node* Var::node() const {
   value("node");
-  return state_->node;
+  return state_->node.get();
 }
 
 Tensor Var::grad() const { return needs_grad() && state_->node->written ? state_->node->grad : Tensor(); }
@@ -125,23 +123,34 @@ void Var::zero_grad() const {
   if (needs_grad()) state_->node->written = false;
 }
 
+Node& Var::leaf(const char* rule) const {
+  if (!is_leaf()) fail(rule);
+  return *state_->node;
+}
+
+void Var::set_grad(const Tensor& grad) const {
+  Node& n = leaf("set_grad: only leaves are given a gradient");
+  if (!n.grad) n.grad = n.fresh_grad();
+  n.grad.copy_from(grad);
+  n.written = true;
+}
+
 void Var::move_to(const Tensor& value, const Tensor& grad) const {
-  if (!needs_grad() || !state_->node->is_leaf()) fail("move_to: only leaves live in an arena");
+  Node& n = leaf("move_to: only leaves live in an arena");
   for (const Tensor* t : {&value, &grad}) {
     check_together("move_to", state_->value, *t);
     if (!(t->shape() == shape())) fail("move_to: ", shape(), " cannot move to ", t->shape());
   }
   value.copy_from(state_->value);
-  if (state_->node->written) grad.copy_from(state_->node->grad);
+  if (n.written) grad.copy_from(n.grad);
   state_->value = value;
-  state_->node->grad = grad;
+  n.grad = grad;
 }
 
 void Var::assign(const Tensor& value) const {
-  if (!needs_grad() || !state_->node->is_leaf()) fail("assign: only leaves may be replaced");
+  Node& n = leaf("assign: only leaves may be replaced");
   if (!(value.made("assign").shape() == shape())) fail("assign: ", shape(), " cannot become ", value.shape());
   state_->value = value;
-  Node& n = *state_->node;
   n.dtype = value.dtype();
   n.device = value.device();
   n.grad = {};
@@ -149,21 +158,26 @@ void Var::assign(const Tensor& value) const {
   mark_changed();
 }
 
-void Var::mark_changed() const {
-  if (!needs_grad() || !state_->node->is_leaf()) fail("mark_changed: only leaves change");
-  state_->node->changed = ++nodes_made;
-}
+void Var::mark_changed() const { leaf("mark_changed: only leaves change").changed = ++nodes_made; }
 
 void Var::backward() const {
   if (!needs_grad()) fail("backward: nothing here needs a gradient (no parameter went in, or NoGrad was on)");
   if (shape().numel() != 1) fail("backward: the loss must be a single number, got ", shape());
+  backward(Tensor::full(shape(), 1, dtype(), device()));
+}
+
+void Var::backward(const Tensor& dy) const {
+  if (!needs_grad()) fail("backward: nothing here needs a gradient (no parameter went in, or NoGrad was on)");
   Node& root = *state_->node;
   if (root.used) fail("backward: this graph has been used already; run the forward pass again");
+  check_together("backward", value(), dy);
+  if (!(dy.shape() == shape())) fail("backward: the gradient of ", shape(), " cannot be ", dy.shape());
 
   const std::vector<Node*> nodes = newest_first(&root);
-  if (!root.grad) root.grad = Tensor(root.shape, root.dtype, root.device);
-  root.grad.fill(1);
-  root.written = true;
+  if (root.is_leaf())
+    set_grad(dy);
+  else
+    root.grad = dy, root.written = true;
   // Rules are freed as they run, and with them the saved activations; the nodes themselves stay
   // linked until the loss goes, so these pointers hold.
   for (Node* node : nodes) {
@@ -205,7 +219,7 @@ Backward::Slot Backward::slot(int i) {
     if (!n.is_leaf() && !n.grad.sole_owner()) n.grad = n.grad.clone();
     return {n.grad, 1};
   }
-  if (!n.grad || !n.is_leaf()) n.grad = Tensor(n.shape, n.dtype, n.device);
+  if (!n.grad || !n.is_leaf()) n.grad = n.fresh_grad();
   n.written = true;
   return {n.grad, 0};
 }
@@ -232,29 +246,14 @@ Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs, 
   if (!recording || std::none_of(inputs.begin(), inputs.end(), needs)) return y;
 
   if (!rule) fail(op, ": a gradient is wanted, but the op has no rule for it");
-  y.state_->node = std::make_shared<Node>();
-  Node& n = *y.state_->node;
-  n.op = op;
-  n.number = ++nodes_made;
-  n.shape = value.shape();
-  n.dtype = value.dtype();
-  n.device = value.device();
-  for (const Var& x : inputs) n.inputs.push_back(x.needs_grad() ? x.node() : nullptr);
-  n.rule = std::move(rule);
+  const auto node = y.state_->node = std::make_shared<Node>(op, value);
+  for (const Var& x : inputs) node->inputs.push_back(x ? x.state_->node : nullptr);
+  node->rule = std::move(rule);
   return y;
 }
 
-Var record(const char* op, const Tensor& value, std::initializer_list<Var> inputs,
-           std::function<void(Backward&)> rule) {
-  return record(op, value, std::vector<Var>(inputs), std::move(rule));
-}
-
 bool is_recording() { return recording; }
-
-NoGrad::NoGrad() : before_(recording) { recording = false; }
-NoGrad::~NoGrad() { recording = before_; }
-
-Anomaly::Anomaly(bool on) : before_(checking) { checking = on; }
-Anomaly::~Anomaly() { checking = before_; }
+NoGrad::NoGrad() : Scoped(recording, false) {}
+Anomaly::Anomaly(bool on) : Scoped(checking, on) {}
 
 }  // namespace borealis

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,10 +15,15 @@ class Backward;
 // The place where one value's gradient arrives. Holds no values: what a rule needs, its lambda
 // captured.
 struct Node {
-  const char* op = "leaf";
-  uint64_t number = 0;  // creation order, which in an eager system is a topological order
+  Node(const char* op, const Tensor& value);
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  const char* op;
+  uint64_t number;  // creation order, which in an eager system is a topological order
   Shape shape;
-  DType dtype = DType::f32;
+  DType dtype;
   Device device;
 
   Tensor grad;           // defined once something was written
@@ -35,7 +39,7 @@ struct Node {
   std::function<void(Backward&)> rule;        // empty for leaves
 
   bool is_leaf() const { return inputs.empty(); }
-  ~Node();
+  Tensor fresh_grad() const { return Tensor(shape, dtype, device); }
 };
 
 // A shared handle. There is no in-place op on a Var; only optimizers write into parameters, after
@@ -57,17 +61,21 @@ class Var {
   double item() const { return value().item(); }
 
   bool needs_grad() const { return state_ && state_->node; }
+  bool is_leaf() const { return needs_grad() && state_->node->is_leaf(); }
   // The gradient of this generation; an undefined Tensor if none arrived.
   Tensor grad() const;
   // Asks backward() to leave the gradient of this inner value too; leaves have theirs anyway.
   void keep_grad() const;
   // Starts a new generation: the next gradient overwrites the memory instead of adding to it.
   void zero_grad() const;
-  const std::shared_ptr<Node>& node() const;  // null for a constant
+  // Copies numbers into a leaf's gradient, as if backward() had left them.
+  void set_grad(const Tensor& grad) const;
+  const Node* node() const;  // to look at the graph; null for a constant
 
-  // Runs every rule that leads here, newest first; leaves end up with their gradients. The value
-  // must be a single number. The graph is consumed.
+  // Runs every rule that leads here, newest first; leaves end up with their gradients. The graph is
+  // consumed. Without dy, the gradient of this value itself, it must be a single number: then dy = 1.
   void backward() const;
+  void backward(const Tensor& dy) const;
 
   // Moves a leaf's value and gradient to other memory of the same shape and type; all its handles
   // follow.
@@ -78,6 +86,8 @@ class Var {
   void assign(const Var& value) const { assign(value.value("assign")); }
   // Says that a leaf's numbers have changed in place: what was recorded of them before is void.
   void mark_changed() const;
+  // Of a leaf: the optimizer that steps it, or nothing.
+  std::string& stepped_by() const { return leaf("stepped_by: only leaves are stepped").stepped_by; }
 
  private:
   struct State {
@@ -86,7 +96,8 @@ class Var {
   };
   std::shared_ptr<State> state_;
 
-  friend Var record(const char*, const Tensor&, std::initializer_list<Var>, std::function<void(Backward&)>);
+  Node& leaf(const char* rule) const;  // fails with that rule unless it is one
+
   friend Var record(const char*, const Tensor&, const std::vector<Var>&, std::function<void(Backward&)>);
 };
 
@@ -121,35 +132,34 @@ class Backward {
 
 // The only way an op enters the graph: returns `value` as a Var, with `rule` behind it if recording
 // is on and some input needs a gradient.
-Var record(const char* op, const Tensor& value, std::initializer_list<Var> inputs, std::function<void(Backward&)> rule);
 Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs, std::function<void(Backward&)> rule);
 
 // Whether ops that are called now enter the graph: the caller trains.
 bool is_recording();
 
-// No recording while it lives: for evaluation and sampling.
-class NoGrad {
+// A switch of this thread, for as long as an object lives.
+class Scoped {
  public:
-  NoGrad();
-  ~NoGrad();
-  NoGrad(const NoGrad&) = delete;
-  NoGrad& operator=(const NoGrad&) = delete;
+  Scoped(const Scoped&) = delete;
+  ~Scoped() { flag_ = before_; }
+
+ protected:
+  Scoped(bool& flag, bool value) : flag_(flag), before_(flag) { flag = value; }
 
  private:
+  bool& flag_;
   bool before_;
+};
+
+// No recording while it lives: for evaluation and sampling.
+struct NoGrad : Scoped {
+  NoGrad();
 };
 
 // While it lives, every op and every gradient rule is checked: the first one that makes a NaN or an
 // infinity throws std::runtime_error naming the op, the tensor and what went in. Slow.
-class Anomaly {
- public:
+struct Anomaly : Scoped {
   explicit Anomaly(bool on = true);
-  ~Anomaly();
-  Anomaly(const Anomaly&) = delete;
-  Anomaly& operator=(const Anomaly&) = delete;
-
- private:
-  bool before_;
 };
 
 }  // namespace borealis

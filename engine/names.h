@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <sstream>
 #include <string_view>
 
@@ -10,19 +11,20 @@
 
 namespace borealis {
 
-// Specialised beside each enum: `what` it is called in messages, and the words in its order.
-template <class Enum> struct Names;
+// A line beside each enum: what it is called in messages, then its words in their order.
+template <class Enum> inline constexpr std::array<const char*, 0> words_of{};
 
-template <class Enum> const char* name(Enum e) { return Names<Enum>::words[static_cast<size_t>(e)]; }
+template <class Enum> constexpr auto words() { return std::span(words_of<Enum>).template subspan<1>(); }
+template <class Enum> const char* name(Enum e) { return words<Enum>()[static_cast<size_t>(e)]; }
 
 // The inverse of name(); fails naming all words.
 template <class Enum> Enum parse(std::string_view text) {
-  const auto& words = Names<Enum>::words;
-  const auto found = std::find(words.begin(), words.end(), text);
-  if (found != words.end()) return static_cast<Enum>(found - words.begin());
+  const auto all = words<Enum>();
+  const auto found = std::find(all.begin(), all.end(), text);
+  if (found != all.end()) return static_cast<Enum>(found - all.begin());
   std::ostringstream known;
-  for (const char* word : words) known << (word == words[0] ? "" : ", ") << word;
-  fail(Names<Enum>::what, ": there is no '", text, "'; known are ", known.str());
+  for (const char* word : all) known << (word == all[0] ? "" : ", ") << word;
+  fail(words_of<Enum>[0], ": there is no '", text, "'; known are ", known.str());
 }
 
 }  // namespace borealis

@@ -11,18 +11,9 @@ namespace borealis {
 enum class Style { gpt2, modern };
 enum class Position { learned, rotary };
 enum class MlpKind { gelu_erf, gelu_tanh, relu_squared, swiglu };
-template <> struct Names<Style> {
-  static constexpr const char* what = "style";
-  static constexpr std::array words{"gpt2", "modern"};
-};
-template <> struct Names<Position> {
-  static constexpr const char* what = "position";
-  static constexpr std::array words{"learned", "rotary"};
-};
-template <> struct Names<MlpKind> {
-  static constexpr const char* what = "mlp";
-  static constexpr std::array words{"gelu", "gelu_tanh", "relu_squared", "swiglu"};
-};
+template <> inline constexpr std::array words_of<Style>{"style", "gpt2", "modern"};
+template <> inline constexpr std::array words_of<Position>{"position", "learned", "rotary"};
+template <> inline constexpr std::array words_of<MlpKind>{"mlp", "gelu", "gelu_tanh", "relu_squared", "swiglu"};
 
 struct GptConfig {
   int64_t vocab = 0, block_size = 64;

@@ -57,10 +57,7 @@ struct Embedding {
 };
 
 enum class NormKind { layer, rms };
-template <> struct Names<NormKind> {
-  static constexpr const char* what = "norm";
-  static constexpr std::array words{"layer", "rms"};
-};
+template <> inline constexpr std::array words_of<NormKind>{"norm", "layer", "rms"};
 
 // LayerNorm or RMSNorm over the last axis, with gain and perhaps bias (LayerNorm only).
 struct Norm {

@@ -18,37 +18,28 @@ void check(const AdamWOptions& o) {
 
 }  // namespace
 
-AdamW::AdamW(const ParamArena& arena, const AdamWOptions& options, const Takes& takes) : options_(options) {
+AdamW::AdamW(const ParamArena& arena, const AdamWOptions& options, const Takes& takes)
+    : Part("AdamW"), options_(options) {
   check(options_);
-  bool apart = true;  // whether the place before was not taken: a run has no strangers inside
-  for (const ParamArena::Place& place : arena.places()) {
-    const Parameter& p = place.param;
-    if (!takes(p)) {
-      apart = true;
-      continue;
-    }
-    claim_.add(place);
-    const bool decays = options_.decays(p);
-    if (apart || runs_.back().role != p.role || runs_.back().decays != decays)
-      runs_.push_back({.role = p.role, .decays = decays});
-    runs_.back().places.push_back(place);
-    apart = false;
-  }
-  for (Run& run : runs_) {
-    const int64_t first = run.places.front().first;
-    const int64_t count = run.places.back().first + run.places.back().numel() - first;
+  const auto alike = [&](const ParamArena::Place& a, const ParamArena::Place& b) {
+    return a.param.role == b.param.role && options_.decays(a.param) == options_.decays(b.param);
+  };
+  for (Places& places : take(arena, takes, alike)) {
+    const Parameter& p = places.front().param;
+    const int64_t first = places.front().first, count = places.back().first + places.back().numel() - first;
+    Run run{.role = p.role, .decays = options_.decays(p), .places = std::move(places)};
     run.w = arena.values().flat_view(first, {count});
     run.g = arena.grads().flat_view(first, {count});
     run.m = Tensor::zeros({count}, run.w.dtype(), run.w.device());
     run.v = Tensor::zeros({count}, run.w.dtype(), run.w.device());
+    runs_.push_back(std::move(run));
   }
 }
 
 void AdamW::step(const LearningRates& lr) {
-  for (const Run& run : runs_) check_rate("AdamW", lr.of(run.role));
-  claim_.begin_step();
-  ++step_;
-  for (const Run& run : runs_) {
+  for (const Run& run : runs_) check_rate(name_, lr.of(run.role));
+  begin_step();
+  for (const Run& run : runs_)
     backend(run.w.device())
         .adamw(run.w, run.m, run.v, run.g,
                {.lr = lr.of(run.role),
@@ -57,7 +48,6 @@ void AdamW::step(const LearningRates& lr) {
                 .eps = options_.eps,
                 .weight_decay = run.decays ? options_.weight_decay : 0,
                 .step = step_});
-  }
 }
 
 OptimizerState AdamW::state() const {
@@ -71,11 +61,6 @@ OptimizerState AdamW::state() const {
     }
   }
   return state;
-}
-
-void AdamW::load_state(const OptimizerState& saved) {
-  restore("AdamW", state(), saved);
-  step_ = saved.step;
 }
 
 }  // namespace borealis

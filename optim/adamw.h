@@ -3,7 +3,6 @@
 //   w ← (1 − lr·decay) w − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + eps).
 #pragma once
 
-#include "param_arena.h"
 #include "part.h"
 
 namespace borealis {
@@ -22,21 +21,18 @@ class AdamW final : public Part {
 
   void step(const LearningRates& lr) override;
   OptimizerState state() const override;
-  void load_state(const OptimizerState& saved) override;
 
  private:
   // Neighbours in the arena with one learning rate and one decay: one kernel launch.
   struct Run {
     Role role = Role::vector;
     bool decays = false;
+    Places places = {};
     Tensor w = {}, g = {}, m = {}, v = {};  // flat, gaps included: they stay 0
-    std::vector<ParamArena::Place> places = {};
   };
 
   AdamWOptions options_;
-  Claim claim_{"AdamW"};
   std::vector<Run> runs_;
-  int64_t step_ = 0;
 };
 
 }  // namespace borealis

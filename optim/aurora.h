@@ -23,14 +23,9 @@ enum class Where {
   up_gate,    // tall ones with a neuron per row: the MLP's up and gate projections
 };
 
-template <> struct Names<Balance> {
-  static constexpr const char* what = "balance";
-  static constexpr std::array words{"none", "published", "leverage", "paper", "riemannian"};
-};
-template <> struct Names<Where> {
-  static constexpr const char* what = "where";
-  static constexpr std::array words{"tall", "nonsquare", "wide", "up_gate"};
-};
+template <>
+inline constexpr std::array words_of<Balance>{"balance", "none", "published", "leverage", "paper", "riemannian"};
+template <> inline constexpr std::array words_of<Where>{"where", "tall", "nonsquare", "wide", "up_gate"};
 
 struct AuroraOptions {
   Polar polar = Polar::cans12;

@@ -9,12 +9,10 @@
 //   optimizer.zero_grad();
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <string>
 
 #include "adamw.h"
-#include "clip.h"
 #include "spectral.h"
 
 namespace borealis {

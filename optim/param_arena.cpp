@@ -4,6 +4,8 @@
 #include <set>
 #include <tuple>
 
+#include "engine/math.h"
+
 namespace borealis {
 
 namespace {
@@ -15,10 +17,9 @@ void check(const ParamList& params) {
   std::set<std::string> names;
   std::set<const Node*> nodes;
   for (const Parameter& p : params) {
-    if (!p.var.needs_grad() || !p.var.node()->is_leaf())
-      fail("arena: '", p.name, "' is not a leaf that wants a gradient");
+    if (!p.var.is_leaf()) fail("arena: '", p.name, "' is not a leaf that wants a gradient");
     if (!names.insert(p.name).second) fail("arena: two parameters are named '", p.name, "'");
-    if (!nodes.insert(p.var.node().get()).second) fail("arena: '", p.name, "' is listed a second time under this name");
+    if (!nodes.insert(p.var.node()).second) fail("arena: '", p.name, "' is listed a second time under this name");
     const Var& first = params[0].var;
     if (p.var.dtype() != first.dtype() || !(p.var.device() == first.device()))
       fail("arena: '", p.name, "' is ", p.var.dtype(), " on ", p.var.device(), ", but '", params[0].name, "' is ",
@@ -70,7 +71,7 @@ ParamArena::ParamArena(const ParamList& params) {
 
 void ParamArena::check_all_claimed() const {
   for (const Place& p : places_)
-    if (p.param.var.node()->stepped_by.empty())
+    if (p.param.var.stepped_by().empty())
       fail("optimizer: '", p.param.name,
            "' is stepped by no part, so it would never be trained; give it to one, as with "
            "is_hidden_matrix and is_other");
@@ -90,34 +91,29 @@ void ParamArena::Place::check_home() const {
 
 void ParamArena::Place::finish_gradient() const {
   check_home();
-  Node& leaf = *param.var.node();
-  if (leaf.written) return;
-  leaf.grad.fill(0);
-  leaf.written = true;
+  if (param.var.grad()) return;
+  grad.fill(0);
+  param.var.set_grad(grad);
 }
 
 void ParamArena::finish_gradients() const {
   for (const Place& p : places_) p.finish_gradient();
 }
 
-Claim::~Claim() {
-  for (const ParamArena::Place& p : places_) p.param.var.node()->stepped_by.clear();
-}
-
-void Claim::add(const ParamArena::Place& place) {
-  place.check_home();
-  std::string& owner = place.param.var.node()->stepped_by;
-  if (!owner.empty())
-    fail(who_, ": '", place.param.name, "' is stepped by ", owner,
-         " already; say which parameters each optimizer takes, as with is_hidden_matrix and "
-         "is_other");
-  places_.push_back(place);
-  owner = who_;
-}
-
-void Claim::begin_step() const {
-  for (const ParamArena::Place& p : places_) p.finish_gradient();
-  for (const ParamArena::Place& p : places_) p.param.var.mark_changed();
+Tensor clip_grad_norm(const ParamArena& arena, double max_norm) {
+  if (!(max_norm >= 0)) fail("clip: the norm to clip at is ", max_norm, ", but must be at least 0");
+  arena.finish_gradients();
+  const Tensor& g = arena.grads();
+  Backend& device = backend(g.device());
+  const Tensor squares({1}, DType::f64, g.device());
+  device.sum_squares(squares, g);
+  if (max_norm > 0) {
+    // min(1, c/(‖g‖ + 1e-6)) = 1/max(‖g‖/c + 1e-6/c, 1)
+    const Tensor factor = squares.like();
+    device.inverse_norm(factor, squares, 1 / max_norm, 1e-6 / max_norm, 1);
+    device.scale_by(g, factor);
+  }
+  return unary(UnaryOp::sqrt, squares);
 }
 
 }  // namespace borealis

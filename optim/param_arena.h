@@ -45,22 +45,8 @@ class ParamArena {
   Tensor values_, grads_;
 };
 
-// The parameters that one optimizer steps. While it lives no other may step them.
-class Claim {
- public:
-  explicit Claim(std::string who) : who_(std::move(who)) {}
-  ~Claim();
-  Claim(Claim&&) = default;  // the other one then claims nothing
-  Claim& operator=(Claim&&) = delete;
-
-  void add(const ParamArena::Place& place);  // fails naming both optimizers
-  // Before gradients are read and values written: see to the gradients that did not arrive, and
-  // make backward() refuse graphs that have captured the old values.
-  void begin_step() const;
-
- private:
-  std::string who_;
-  std::vector<ParamArena::Place> places_;
-};
+// g ← g·min(1, max_norm/(‖g‖ + 1e-6)) over all gradients; max_norm = 0 leaves them. Returns ‖g‖
+// from before, f64 (finite whenever the gradients are), still on the device: item() waits for it.
+Tensor clip_grad_norm(const ParamArena& arena, double max_norm);
 
 }  // namespace borealis

@@ -1,6 +1,7 @@
 #include "optim/part.h"
 
 #include <cmath>
+#include <utility>
 
 namespace borealis {
 
@@ -25,9 +26,43 @@ void check_state(const std::string& who, const OptimizerState& own, const Optimi
   }
 }
 
-void restore(const std::string& who, const OptimizerState& own, const OptimizerState& saved) {
-  check_state(who, own, saved);
+Part::~Part() {
+  for (const ParamArena::Place& place : taken_) place.param.var.stepped_by().clear();
+}
+
+std::vector<Part::Places> Part::take(
+    const ParamArena& arena, const Takes& takes,
+    const std::function<bool(const ParamArena::Place&, const ParamArena::Place&)>& alike) {
+  std::vector<Places> runs;
+  bool apart = true;  // whether the place before was not taken
+  for (const ParamArena::Place& place : arena.places()) {
+    const bool before_apart = std::exchange(apart, !takes(place.param));
+    if (apart) continue;
+    place.check_home();
+    std::string& owner = place.param.var.stepped_by();
+    if (!owner.empty())
+      fail(name_, ": '", place.param.name, "' is stepped by ", owner,
+           " already; say which parameters each optimizer takes, as with is_hidden_matrix and "
+           "is_other");
+    taken_.push_back(place);
+    owner = name_;
+    if (before_apart || !alike(runs.back().back(), place)) runs.emplace_back();
+    runs.back().push_back(place);
+  }
+  return runs;
+}
+
+void Part::begin_step() {
+  for (const ParamArena::Place& place : taken_) place.finish_gradient();
+  for (const ParamArena::Place& place : taken_) place.param.var.mark_changed();
+  ++step_;
+}
+
+void Part::load_state(const OptimizerState& saved) {
+  const OptimizerState own = state();
+  check_state(name_, own, saved);
   for (const auto& [key, tensor] : own.tensors) tensor.copy_from(saved.tensors.at(key));
+  step_ = saved.step;
 }
 
 void check_rate(const std::string& who, double lr) {

@@ -7,8 +7,9 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
-#include "../autograd/parameter.h"
+#include "param_arena.h"
 
 namespace borealis {
 
@@ -33,9 +34,16 @@ struct OptimizerState {
   std::map<std::string, Tensor> tensors = {};
 };
 
+// Which parameters a part takes.
+using Takes = std::function<bool(const Parameter&)>;
+inline bool is_hidden_matrix(const Parameter& p) { return p.role == Role::hidden_matrix; }
+inline bool is_other(const Parameter& p) { return !is_hidden_matrix(p); }
+inline bool is_any(const Parameter&) { return true; }
+
 class Part {
  public:
-  virtual ~Part() = default;
+  virtual ~Part();
+  Part(Part&&) = default;  // the other one then steps nothing
 
   // One update from the gradients in the arena. One that did not arrive counts as 0.
   virtual void step(const LearningRates& lr) = 0;
@@ -45,20 +53,30 @@ class Part {
   // Continues from a saved state to the bit, in whatever order the parameters were listed. Names
   // that this part does not know are passed over; nothing is changed if one of its own is
   // missing.
-  virtual void load_state(const OptimizerState& saved) = 0;
-};
+  void load_state(const OptimizerState& saved);
 
-// Which parameters a part takes.
-using Takes = std::function<bool(const Parameter&)>;
-inline bool is_hidden_matrix(const Parameter& p) { return p.role == Role::hidden_matrix; }
-inline bool is_other(const Parameter& p) { return !is_hidden_matrix(p); }
-inline bool is_any(const Parameter&) { return true; }
+ protected:
+  explicit Part(std::string name) : name_(std::move(name)) {}
+
+  using Places = std::vector<ParamArena::Place>;
+  // Takes parameters for good: while this part lives no other may step them, and one that another
+  // steps is refused, naming both. Neighbours in the arena of which each is `alike` the next come
+  // as one run, which has no strangers inside.
+  std::vector<Places> take(const ParamArena& arena, const Takes& takes,
+                           const std::function<bool(const ParamArena::Place&, const ParamArena::Place&)>& alike);
+  // Before gradients are read and values written: see to the gradients that did not arrive, and
+  // make backward() refuse graphs that have captured the old values.
+  void begin_step();
+
+  std::string name_;  // in messages
+  int64_t step_ = 0;
+
+ private:
+  Places taken_;
+};
 
 // Fails in the name of `who` unless `saved` has every tensor of `own`, in its shape.
 void check_state(const std::string& who, const OptimizerState& own, const OptimizerState& saved);
-// Copies every tensor of `saved` that has a name in `own` into it, once all are checked.
-void restore(const std::string& who, const OptimizerState& own, const OptimizerState& saved);
-
 // Fails unless the rate is a number ≥ 0.
 void check_rate(const std::string& who, double lr);
 

@@ -75,7 +75,7 @@ constexpr std::array<double, 12> soft_weights{0.1091613623,  0.07085664498, 0.05
 
 // In the order of the enum. Where the Gram form restarts was measured: so that it is as accurate as
 // the direct form in f32.
-const std::array<PolarTable, Names<Polar>::words.size()> tables{{
+const std::array<PolarTable, words<Polar>().size()> tables{{
     {.steps = quintic5, .restarts = {3, 0}},
     {.steps = simple_quintic12, .restarts = {4, 8}},
     {.steps = cans12, .restarts = {3, 6}},

@@ -24,12 +24,10 @@ enum class Polar {
   svd,               // exact and slow: the reference
 };
 
-template <> struct Names<Polar> {
-  static constexpr const char* what = "polar";
-  static constexpr std::array words{"quintic5",       "simple_quintic12", "cans12", "polar_express8",
-                                    "polar_express6", "polar_express5",   "you5",   "turbo4",
-                                    "soft12",         "identity",         "svd"};
-};
+template <>
+inline constexpr std::array words_of<Polar>{"polar",          "quintic5",       "simple_quintic12", "cans12",
+                                            "polar_express8", "polar_express6", "polar_express5",   "you5",
+                                            "turbo4",         "soft12",         "identity",         "svd"};
 
 // One step: p(σ) = aσ + bσ³ + cσ⁵.
 using PolarStep = std::array<double, 3>;

@@ -1,22 +1,10 @@
 #include "optim/spectral.h"
 
-#include <algorithm>
-#include <cmath>
-
-#include "engine/math.h"
-#include "optim/matrix_stats.h"
 #include "optim/stages.h"
 
 namespace borealis {
 
 namespace {
-
-// f(values[index·size + k]) for k < size.
-template <class F> std::vector<double> slice_of(const std::vector<double>& values, size_t index, size_t size, F f) {
-  std::vector<double> out(size);
-  for (size_t k = 0; k < size; ++k) out[k] = f(values[index * size + k]);
-  return out;
-}
 
 // A weight that starts at zero has no length to keep.
 void check_lengths(const SpectralConfig& c, const Tensor& w, const std::vector<ParamArena::Place>& places) {
@@ -33,37 +21,33 @@ void check_lengths(const SpectralConfig& c, const Tensor& w, const std::vector<P
 }  // namespace
 
 Spectral::Spectral(const ParamArena& arena, SpectralConfig config, const Takes& takes)
-    : config_(std::move(config)), claim_(config_.name) {
+    : Part(config.name), config_(std::move(config)) {
   check(config_);
-  for (const ParamArena::Place& place : arena.places()) {
-    const Parameter& p = place.param;
-    if (!takes(p)) continue;
-    if (p.var.shape().rank() != 2)
-      fail(config_.name, ": ", p.name, " is ", p.var.shape(), ", but ", config_.name, " steps matrices only");
-    claim_.add(place);
-    const bool balanced = balances(config_, place.block_rows(), place.cols(), p.neurons);
-    const auto joins = [&](const Batch& batch) {
-      const ParamArena::Place& last = batch.places.back();
-      return batch.balanced == balanced && last.first + last.numel() == place.first &&
-             last.block_rows() == place.block_rows() && last.cols() == place.cols();
-    };
-    if (batches_.empty() || !joins(batches_.back())) batches_.push_back({.balanced = balanced});
-    batches_.back().places.push_back(place);
-  }
-  if (batches_.empty()) fail(config_.name, ": there is no hidden matrix among the parameters");
-
-  for (Batch& batch : batches_) {
-    const ParamArena::Place& first = batch.places.front();
+  for (const ParamArena::Place& place : arena.places())
+    if (const Parameter& p = place.param; takes(p) && p.var.shape().rank() != 2)
+      fail(name_, ": ", p.name, " is ", p.var.shape(), ", but ", name_, " steps matrices only");
+  const auto balanced = [&](const ParamArena::Place& p) {
+    return balances(config_, p.block_rows(), p.cols(), p.param.neurons);
+  };
+  const auto alike = [&](const ParamArena::Place& a, const ParamArena::Place& b) {
+    return balanced(a) == balanced(b) && a.first + a.numel() == b.first && a.block_rows() == b.block_rows() &&
+           a.cols() == b.cols();
+  };
+  for (const Places& places : take(arena, takes, alike)) {
+    const ParamArena::Place& first = places.front();
     int64_t count = 0;
-    for (const ParamArena::Place& place : batch.places) count += place.param.blocks;
+    for (const ParamArena::Place& place : places) count += place.param.blocks;
     const Shape shape{count, first.block_rows(), first.cols()};
+    Batch batch{.balanced = balanced(first), .places = places};
     batch.w = arena.values().flat_view(first.first, shape);
     batch.g = arena.grads().flat_view(first.first, shape);
     if (config_.decay == Decay::hyperball) check_lengths(config_, batch.w, batch.places);
     batch.momentum = momentum_state(config_, batch.w);
     batch.pre = pre_state(config_, batch.w);
     batch.post = post_state(config_, batch.w);
+    batches_.push_back(std::move(batch));
   }
+  if (batches_.empty()) fail(name_, ": there is no hidden matrix among the parameters");
 }
 
 Matrix Spectral::direction(const Batch& batch, const Matrix& X) const {
@@ -76,80 +60,22 @@ Matrix Spectral::direction(const Batch& batch, const Matrix& X) const {
 
 void Spectral::step(const LearningRates& lr) {
   const double eta = lr.hidden_matrix;
-  check_rate(config_.name, eta);
-  claim_.begin_step();
-  ++step_;
-  for (Batch& batch : batches_) {
+  check_rate(name_, eta);
+  begin_step();
+  for (const Batch& batch : batches_) {
     const Tensor X = momentum(config_, batch.g, batch.momentum);
     precondition(config_, X, batch.g, batch.pre);
     const Tensor U = direction(batch, X).tensor().reshape(X.shape());
     if (config_.contra > 0) subtract_input(config_.contra, U, X);
     postcondition(config_, U, X, batch.post, step_);
-    if (diagnosing_) measure(batch, X, U);
+    Update seen;
+    if (observer_) seen = {batch.places, X, U.clone(), U, batch.w.clone(), batch.w};
     apply(config_, batch.w, U, eta);
-    if (diagnosing_) {
-      batch.measured.update_squares = frobenius_squares(U);
-      batch.measured.lr = eta;
-    }
+    if (!observer_) continue;
+    const auto m = static_cast<double>(batch.w.size(1)), n = static_cast<double>(batch.w.size(2));
+    seen.rate = eta * (config_.decay == Decay::hyperball ? 1 : scale_factor(config_, m, n));
+    observer_(seen);
   }
-}
-
-namespace {
-
-// [batch]: ⟨A, B⟩ of each pair.
-Tensor inner_products(const Tensor& A, const Tensor& B) {
-  return sum(binary("inner product", BinaryOp::mul, A, B), {1, 2});
-}
-
-}  // namespace
-
-void Spectral::measure(Batch& batch, const Tensor& X, const Tensor& u) const {
-  const Matrix U = u;
-  const bool wide = U.rows() < U.cols();
-  const Matrix E = wide ? U * U.t() : U.t() * U;
-  backend(U.device()).add_to_diagonal(E.view(), -1, 0);
-  const Tensor rows = row_sum_squares(U);
-  batch.measured = {.row_squares = rows,
-                    .leverage = wide ? row_sum_squares(U.t()) : rows,
-                    .error_squares = frobenius_squares(E),
-                    .aligned = inner_products(X, u),
-                    .nuclear = inner_products(X, polar(X, Polar::cans12).tensor().reshape(X.shape())),
-                    .weight_squares = frobenius_squares(batch.w)};
-}
-
-std::vector<Spectral::Report> Spectral::report() const {
-  std::vector<Report> reports;
-  const auto ratio = [](double a, double b) { return b == 0 ? 0 : a / b; };  // NaN stays
-  for (const Batch& batch : batches_) {
-    if (!batch.measured.row_squares) continue;
-    const auto values = [](const Tensor& t) { return t.to_vector<double>(); };
-    const Batch::Measured& got = batch.measured;
-    const std::vector<double> rows = values(got.row_squares), leverage = values(got.leverage),
-                              errors = values(got.error_squares), aligned = values(got.aligned),
-                              nuclear = values(got.nuclear), updates = values(got.update_squares),
-                              weights = values(got.weight_squares);
-    const auto m = static_cast<size_t>(batch.w.size(1)), n = static_cast<size_t>(batch.w.size(2));
-    const double scale =
-        config_.decay == Decay::hyperball ? 1 : scale_factor(config_, static_cast<double>(m), static_cast<double>(n));
-    const std::vector<double> ranks = effective_ranks(batch.w);
-    size_t i = 0;  // of the matrix in its batch
-    for (const ParamArena::Place& place : batch.places) {
-      for (int64_t b = 0; b < place.param.blocks; ++b, ++i) {
-        Report r{.name = block_name(place.param, b), .param = place.param, .block = b};
-        r.row_norm_cv = variation(slice_of(rows, i, m, [](double s) { return std::sqrt(s); }));
-        r.polar_error = std::sqrt(errors[i] / static_cast<double>(std::min(m, n)));
-        r.alignment = ratio(aligned[i], nuclear[i]);
-        r.update_to_weight = got.lr * scale * std::sqrt(ratio(updates[i], weights[i]));
-        r.effective_rank = ranks[i];
-        const size_t side = std::max(m, n);
-        double mean = 0;
-        for (size_t k = 0; k < side; ++k) mean += leverage[i * side + k] / static_cast<double>(side);
-        r.leverage = slice_of(leverage, i, side, [&](double h) { return ratio(h, mean); });
-        reports.push_back(std::move(r));
-      }
-    }
-  }
-  return reports;
 }
 
 OptimizerState Spectral::state() const {
@@ -170,11 +96,6 @@ OptimizerState Spectral::state() const {
     add("/post_moment", batch.post);
   }
   return state;
-}
-
-void Spectral::load_state(const OptimizerState& saved) {
-  restore(config_.name, state(), saved);
-  step_ = saved.step;
 }
 
 }  // namespace borealis

@@ -122,31 +122,17 @@ bool balances(const SpectralConfig& c, int64_t m, int64_t n, Neurons neurons);
 // Fails in one sentence on numbers out of range and on stages that contradict each other.
 void check(const SpectralConfig& c);
 
-template <> struct Names<Momentum> {
-  static constexpr const char* what = "momentum";
-  static constexpr std::array words{"none", "ema", "sum"};
-};
-template <> struct Names<Pre> {
-  static constexpr const char* what = "pre";
-  static constexpr std::array words{"none",        "rows", "columns",       "rows_columns", "row_rms",
-                                    "standardize", "sign", "second_moment", "sinkhorn"};
-};
-template <> struct Names<Post> {
-  static constexpr const char* what = "post";
-  static constexpr std::array words{"none",          "even_rows",      "even_rows_moment", "row_moment",
-                                    "longer_moment", "element_moment", "columns_rows"};
-};
-template <> struct Names<Restore> {
-  static constexpr const char* what = "restore";
-  static constexpr std::array words{"none", "update", "input", "polar"};
-};
-template <> struct Names<Scale> {
-  static constexpr const char* what = "scale";
-  static constexpr std::array words{"none", "original", "match_rms", "rms_rms", "spectral", "update_rms"};
-};
-template <> struct Names<Decay> {
-  static constexpr const char* what = "decay";
-  static constexpr std::array words{"decoupled", "cautious", "hyperball", "uw_floor"};
-};
+template <> inline constexpr std::array words_of<Momentum>{"momentum", "none", "ema", "sum"};
+template <>
+inline constexpr std::array words_of<Pre>{"pre",     "none",        "rows", "columns",       "rows_columns",
+                                          "row_rms", "standardize", "sign", "second_moment", "sinkhorn"};
+template <>
+inline constexpr std::array words_of<Post>{"post",       "none",          "even_rows",      "even_rows_moment",
+                                           "row_moment", "longer_moment", "element_moment", "columns_rows"};
+template <> inline constexpr std::array words_of<Restore>{"restore", "none", "update", "input", "polar"};
+template <>
+inline constexpr std::array words_of<Scale>{"scale",   "none",     "original",  "match_rms",
+                                            "rms_rms", "spectral", "update_rms"};
+template <> inline constexpr std::array words_of<Decay>{"decay", "decoupled", "cautious", "hyperball", "uw_floor"};
 
 }  // namespace borealis

@@ -6,7 +6,7 @@
 #include "nn/gpt.h"
 #include "nn/weights.h"
 #include "optim/adamw.h"
-#include "optim/clip.h"
+#include "optim/param_arena.h"
 #include "optim/polar.h"
 #include "optim/spectral.h"
 #include "tests/compare.h"

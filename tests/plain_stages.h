@@ -100,7 +100,7 @@ template <class F> void for_each_case(F f) {
 
 template <class Enum> std::vector<Enum> all() {
   std::vector<Enum> values;
-  for (const char* word : Names<Enum>::words) values.push_back(parse<Enum>(word));
+  for (const char* word : words<Enum>()) values.push_back(parse<Enum>(word));
   return values;
 }
 

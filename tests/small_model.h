@@ -48,12 +48,9 @@ inline ParamList small_model(DType dtype = DType::f32) {
 // Gradient number `step` of each parameter, as backward() would leave it.
 inline void set_gradients(const ParamList& list, uint64_t step) {
   for (const Parameter& p : list) {
-    Node& leaf = *p.var.node();
-    if (!leaf.grad) leaf.grad = p.var.value().like();
     uint64_t seed = step;
     for (const char c : p.name) seed = 37 * seed + static_cast<unsigned char>(c);
-    leaf.grad.copy_from(normal(leaf.shape, leaf.dtype, seed));
-    leaf.written = true;
+    p.var.set_grad(normal(p.var.shape(), p.var.dtype(), seed));
   }
 }
 

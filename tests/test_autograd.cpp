@@ -250,7 +250,7 @@ TEST_CASE("assign: gradient descent reads like its formula") {
   w.assign(w - 0.25 * w.grad());
   CHECK(w.value().to_vector<double>() == Numbers{0.5, 1});
   CHECK_FALSE(w.grad());
-  CHECK(w.node()->is_leaf());
+  CHECK(w.is_leaf());
   sum(square(w)).backward();
   CHECK(gradient(w) == Numbers{1, 2});
   CHECK_THROWS_WITH_AS(w.assign(Var()), "assign: this Var holds no value", std::invalid_argument);

@@ -38,7 +38,7 @@ void set_unit(const Gpt& model, size_t layer, int64_t row, float bias) {
 }
 
 // What an update with these relative leverages is reported as, for a block of layer 0's fc.
-Spectral::Report report_of(const Gpt& model, std::vector<double> leverage, int64_t block = 0) {
+UpdateReport report_of(const Gpt& model, std::vector<double> leverage, int64_t block = 0) {
   const Parameter& fc = model.blocks[0].mlp.fc.weight;
   return {.name = fc.name + std::to_string(block),
           .row_norm_cv = 0.25,
@@ -144,7 +144,7 @@ TEST_CASE("diagnosis: what goes into the log") {
 
   // What is not finite becomes null.
   leverage[5] = nan_value;
-  Spectral::Report bad = report_of(model, leverage);
+  UpdateReport bad = report_of(model, leverage);
   bad.polar_error = nan_value, bad.update_to_weight = infinity;
   census.add({bad}, silent);
   const auto read_back = nlohmann::json::parse(census.to_json().dump());
@@ -166,7 +166,7 @@ TEST_CASE("diagnosis: the picture keeps to 100 columns") {
     const std::vector<Census::Flags> silent(2, Census::Flags(units, 1));
     for (const double x : {0.0, 1.0, 1e-300, -1.2345e-300, nan_value, infinity, -infinity})
       for (int i = 0; i < 12; ++i) {
-        Spectral::Report r = report_of(model, std::vector<double>(std::max<size_t>(units, 8), x));
+        UpdateReport r = report_of(model, std::vector<double>(std::max<size_t>(units, 8), x));
         r.polar_error = r.update_to_weight = x, r.alignment = std::min(x, 1.0);
         census.add({r, report_of(model, std::vector<double>(units, 1.0))}, silent);
         check_picture(census, 7);

@@ -101,7 +101,7 @@ Tensor after_two_steps(const SpectralConfig& config, const Shape& shape, DType d
   Spectral optimizer(one.arena, config);
   for (uint64_t t = 1; t <= 2; ++t) {
     set_gradients(one.list, t);
-    const Tensor& G = one.list[0].var.node()->grad;
+    const Tensor G = one.list[0].var.grad();
     G.copy_from(turn(change(affine(G.to(DType::f64), gradient_size(config), 0))));
     optimizer.step(0.25);
   }
@@ -233,7 +233,7 @@ TEST_CASE("methods: how large updates are") {
       const Tensor before = one.w().clone();
       Spectral optimizer(one.arena, config);
       set_gradients(one.list, 1);
-      const Tensor& G = one.list[0].var.node()->grad;
+      const Tensor G = one.list[0].var.grad();
       G.copy_from(affine(G, gradient_size(config), 0));
       optimizer.step(1e-3);
       axpby(before, 1, one.w(), -1);
@@ -347,7 +347,7 @@ TEST_CASE("methods: a step goes downhill") {
           config.weight_decay = 0;
           Spectral optimizer(one.arena, config);
           set_gradients(one.list, 1);
-          one.list[0].var.node()->grad.copy_from(G);
+          one.list[0].var.set_grad(G);
           optimizer.step(0.01);
           CHECK(dot(one.w(), G) < dot(before, G));
         }

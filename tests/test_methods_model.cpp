@@ -47,7 +47,7 @@ TEST_CASE("methods: each block is a matrix of its own") {
         Spectral alone(one.arena, row.config);
         for (size_t t = 0; t < 2; ++t) {
           set_gradients(one.list, 1);
-          one.list[0].var.node()->grad.copy_from(gradients[t][i].rows(b * height, height));
+          one.list[0].var.set_grad(gradients[t][i].rows(b * height, height));
           alone.step(0.25);
         }
         CHECK(relative_error(p.var.value().rows(b * height, height), one.w()) < 1e-10);
@@ -115,7 +115,7 @@ TEST_CASE("methods: the loss falls at the default learning rate") {
       double loss = 0;
       for (size_t i = 0; i < list.size(); ++i) {
         set_gradients({list[i]}, 1);
-        const Tensor& G = list[i].var.node()->grad;
+        const Tensor G = list[i].var.grad();
         G.copy_from(list[i].var.value());
         axpby(G, -1, targets[i], 1);
         if (is_hidden_matrix(list[i])) loss += 0.5 * dot(G, G);

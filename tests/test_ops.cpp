@@ -75,10 +75,10 @@ std::map<std::string, int> found(const std::string& text, const std::string& pat
 // The names of the ops recorded in the graph that made y.
 std::set<std::string> recorded(const Var& y) {
   std::set<std::string> names;
-  std::vector<Node*> open{y.node().get()};
-  std::unordered_set<Node*> seen;
+  std::vector<const Node*> open{y.node()};
+  std::unordered_set<const Node*> seen;
   while (!open.empty()) {
-    Node* node = open.back();
+    const Node* node = open.back();
     open.pop_back();
     if (!node || !seen.insert(node).second) continue;
     names.insert(node->op);

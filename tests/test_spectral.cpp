@@ -35,6 +35,17 @@ SpectralConfig plain(Polar method = Polar::cans12) {
   return config;
 }
 
+// Collects the reports of an optimizer's steps.
+struct Watch {
+  std::vector<UpdateReport> reports;
+  explicit Watch(Spectral& optimizer) {
+    optimizer.observe([this](const Update& update) {
+      for (UpdateReport& r : report(update)) reports.push_back(std::move(r));
+    });
+  }
+  Watch(const Watch&) = delete;
+};
+
 }  // namespace
 
 TEST_CASE("spectral: momentum, scale and decay, number by number") {
@@ -132,11 +143,12 @@ TEST_CASE("spectral: a momentum of zero moves nothing") {
     const ParamList list = small_model();
     const ParamArena arena(list);
     Spectral optimizer(arena, config);
-    optimizer.diagnose(true);
+    const Watch watch(optimizer);
     const Tensor before = arena.values().clone();
     optimizer.step(0);
     CHECK(same_bytes(arena.values(), before));
-    for (const Spectral::Report& r : optimizer.report()) {
+    CHECK(watch.reports.size() == 12);
+    for (const UpdateReport& r : watch.reports) {
       CHECK(r.row_norm_cv == 0);
       CHECK(r.polar_error == 1);
     }
@@ -151,21 +163,25 @@ TEST_CASE("spectral: measures its updates when asked") {
   Spectral optimizer(arena, plain(Polar::quintic5));
   set_gradients(list, 1);
   optimizer.step(.1);
-  CHECK(optimizer.report().empty());
 
-  optimizer.diagnose(true);
+  const Watch watch(optimizer);
   const Tensor before = find(list, "h.0.up").var.value().clone();
   optimizer.step(.1);
   std::vector<std::string> names;
-  for (const Spectral::Report& r : optimizer.report()) names.push_back(r.name);
+  for (const UpdateReport& r : watch.reports) names.push_back(r.name);
   CHECK(names == std::vector<std::string>{"h.0.out", "h.0.qkv[0]", "h.0.qkv[1]", "h.0.qkv[2]", "h.1.out", "q", "k", "v",
                                           "h.0.down", "h.1.down", "h.0.up", "h.1.up"});
   // U = (W (1 − lr·decay) − W')/(lr·scale)
   const Tensor U = find(list, "h.0.up").var.value().clone();
   axpby(U, (1 - .1 * .025) / .2, before, -1 / .2);
-  const Spectral::Report up = optimizer.report()[10];
+  const UpdateReport& up = watch.reports[10];
   CHECK(up.row_norm_cv == doctest::Approx(row_cv(U)).epsilon(1e-6));
   CHECK(up.polar_error == doctest::Approx(polar_error(U)).epsilon(1e-6));
+
+  // Nobody watches any more.
+  optimizer.observe({});
+  optimizer.step(.1);
+  CHECK(watch.reports.size() == 12);
 }
 
 TEST_CASE("spectral: the reported update is as long as what moves, whatever sets its scale") {
@@ -174,14 +190,14 @@ TEST_CASE("spectral: the reported update is as long as what moves, whatever sets
     CAPTURE(settings);
     Single one({40, 10}, DType::f64);
     Spectral optimizer(one.arena, parse_spectral(settings).config);
-    optimizer.diagnose(true);
+    const Watch watch(optimizer);
     set_gradients(one.list, 1);
     const Tensor before = one.w().clone(), moved = one.w().clone();
     optimizer.step(1e-4);
     axpby(moved, 1, one.w(), -1);
     const double ratio = std::sqrt(frobenius_squares(moved).item() / frobenius_squares(before).item());
-    REQUIRE(optimizer.report().size() == 1);
-    CHECK(optimizer.report()[0].update_to_weight == doctest::Approx(ratio).epsilon(1e-3));
+    REQUIRE(watch.reports.size() == 1);
+    CHECK(watch.reports[0].update_to_weight == doctest::Approx(ratio).epsilon(1e-3));
   }
 }
 

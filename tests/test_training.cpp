@@ -167,8 +167,7 @@ TEST_CASE("training: AdamW alone steps all, beside a spectral optimizer it steps
     std::vector<Tensor> before;
     for (const Parameter& p : model.parameters()) {
       before.push_back(p.var.value().clone());
-      p.var.node()->grad.fill(0);
-      p.var.node()->written = true;
+      p.var.set_grad(Tensor::zeros(p.var.shape()));
     }
     both.step();
     size_t i = 0;

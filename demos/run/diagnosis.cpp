@@ -61,7 +61,7 @@ Census::Census(const Gpt& model) {
   }
 }
 
-void Census::add(std::vector<Spectral::Report> matrices, const std::vector<Flags>& silent) {
+void Census::add(std::vector<UpdateReport> matrices, const std::vector<Flags>& silent) {
   matrices_ = std::move(matrices);
   for (size_t l = 0; l < layers_.size(); ++l) {
     Layer& layer = layers_[l];
@@ -69,7 +69,7 @@ void Census::add(std::vector<Spectral::Report> matrices, const std::vector<Flags
     std::fill(layer.leverage.begin(), layer.leverage.end(), unknown);
     double row_norm_cv = unknown;
     layer.update_to_weight = unknown;
-    for (const Spectral::Report& r : matrices_) {  // SwiGLU: two, of which the larger counts
+    for (const UpdateReport& r : matrices_) {  // SwiGLU: two, of which the larger counts
       if (r.param.name != layer.fc) continue;
       row_norm_cv = std::fmax(row_norm_cv, r.row_norm_cv);
       layer.update_to_weight = std::fmax(layer.update_to_weight, r.update_to_weight);
@@ -104,7 +104,7 @@ nlohmann::json Census::to_json() const {
   // Five digits say enough, and keep the log small.
   const auto number = [](double x) { return std::strtod(text("%.5g", x).c_str(), nullptr); };
   nlohmann::json matrices = nlohmann::json::object(), mlps = matrices;
-  for (const Spectral::Report& r : matrices_) {
+  for (const UpdateReport& r : matrices_) {
     const Quartiles q = quartiles_of(r.leverage);
     matrices[r.name] = {{"row_norm_cv", number(r.row_norm_cv)},
                         {"polar_error", number(r.polar_error)},
@@ -183,7 +183,7 @@ std::string Census::picture() const {
                                       std::pair("mlp out", Neurons::cols)}) {
     std::vector<double> cv, update_to_weight, polar_error, alignment, rank;
     int64_t side = 0;
-    for (const Spectral::Report& r : matrices_) {
+    for (const UpdateReport& r : matrices_) {
       if (r.param.neurons != neurons) continue;
       cv.push_back(variation(roots(r.leverage)));
       update_to_weight.push_back(r.update_to_weight);
@@ -220,59 +220,35 @@ std::vector<Census::Flags> silent_units(const Gpt& model, const Tensor& ids) {
   return silent;
 }
 
-namespace {
-
-// What can be said of hidden matrices without a spectral optimizer: U is how far W moved, decay
-// included; it is no polar factor.
-std::vector<Spectral::Report> moves(const ParamArena& arena, const Tensor& before) {
-  std::vector<Spectral::Report> reports;
-  for (const ParamArena::Place& place : arena.places()) {
-    const Parameter& p = place.param;
-    if (!is_hidden_matrix(p)) continue;
-    const Shape shape{p.blocks, place.block_rows(), place.cols()};
-    const Tensor old = before.flat_view(place.first, shape), now = arena.values().flat_view(place.first, shape),
-                 U = now.clone();
-    axpby(U, -1, old, 1);
-    const std::vector<double> ranks = effective_ranks(now);
-    for (int64_t b = 0; b < p.blocks; ++b) {
-      Matrix u = Matrix(U).at(b);
-      Spectral::Report r{.name = block_name(p, b),
-                         .row_norm_cv = variation(row_norms(u)),
-                         .polar_error = unknown,
-                         .alignment = unknown,
-                         .effective_rank = ranks[static_cast<size_t>(b)],
-                         .param = p,
-                         .block = b};
-      if (u.rows() < u.cols()) u = u.t();
-      r.leverage = row_sum_squares(u).to_vector<double>();
-      double moved = 0, weight = 0;
-      for (const double s : r.leverage) moved += s;
-      for (const double s : row_sum_squares(Matrix(old).at(b)).to_vector<double>()) weight += s;
-      for (double& s : r.leverage) s = moved > 0 ? s * static_cast<double>(r.leverage.size()) / moved : 0;
-      r.update_to_weight = weight > 0 ? std::sqrt(moved / weight) : 0;
-      reports.push_back(std::move(r));
-    }
-  }
-  return reports;
-}
-
-}  // namespace
-
 Diagnosis::Diagnosis(const Gpt& model, Optimizer& optimizer, const Tensor& probe)
     : model_(model), optimizer_(optimizer), probe_(probe), census_(model) {}
 
 void Diagnosis::before_step() {
+  reports_.clear();
   if (optimizer_.spectral())
-    optimizer_.spectral()->diagnose(true);
+    optimizer_.spectral()->observe([this](const Update& update) {
+      for (UpdateReport& r : report(update)) reports_.push_back(std::move(r));
+    });
   else
     before_ = optimizer_.arena().values().clone();
 }
 
 void Diagnosis::after_step() {
-  Spectral* spectral = optimizer_.spectral();
-  census_.add(spectral ? spectral->report() : moves(optimizer_.arena(), before_), silent_units(model_, probe_));
-  if (spectral) spectral->diagnose(false);
-  before_ = {};
+  if (optimizer_.spectral()) {
+    optimizer_.spectral()->observe({});
+  } else {  // U is how far W moved, decay included
+    for (const ParamArena::Place& place : optimizer_.arena().places()) {
+      if (!is_hidden_matrix(place.param)) continue;
+      const Shape shape{place.param.blocks, place.block_rows(), place.cols()};
+      const Tensor before = before_.flat_view(place.first, shape), after = place.value.reshape(shape),
+                   U = after.clone();
+      axpby(U, -1, before, 1);
+      for (UpdateReport& r : report({.places = {place}, .U = U, .step = U, .before = before, .after = after}))
+        reports_.push_back(std::move(r));
+    }
+    before_ = {};
+  }
+  census_.add(std::move(reports_), silent_units(model_, probe_));
 }
 
 }  // namespace borealis

@@ -18,8 +18,8 @@ class Census {
   explicit Census(const Gpt& model);
 
   using Flags = std::vector<uint8_t>;  // of the units of an MLP
-  // A snapshot: what Spectral reports, and which units of each layer are silent.
-  void add(std::vector<Spectral::Report> matrices, const std::vector<Flags>& silent);
+  // A snapshot: what report() says, and which units of each layer are silent.
+  void add(std::vector<UpdateReport> matrices, const std::vector<Flags>& silent);
 
   // {"matrices": {NAME: {row_norm_cv, polar_error, alignment, update_to_weight, effective_rank,
   //  leverage: [min, q1, median, q3, max]}},
@@ -45,7 +45,7 @@ class Census {
     Flags dead() const;
   };
   std::vector<Layer> layers_;
-  std::vector<Spectral::Report> matrices_;
+  std::vector<UpdateReport> matrices_;
 };
 
 // Takes the snapshots of a run. Counts and history start anew in a resumed run: the log keeps no
@@ -63,7 +63,8 @@ class Diagnosis {
  private:
   const Gpt& model_;
   Optimizer& optimizer_;
-  Tensor probe_, before_;  // the arena before a step of AdamW
+  Tensor probe_, before_;              // the arena before a step of AdamW
+  std::vector<UpdateReport> reports_;  // of the step to measure
   Census census_;
 };
 

@@ -16,10 +16,7 @@ enum class Schedule {
   cosine,  // warm-up, then a cosine from the learning rate to min_lr (nanoGPT)
   linear,  // warm-up, constant, then linear to 0 over the last 70 % (the optimizer track)
 };
-template <> struct Names<Schedule> {
-  static constexpr const char* what = "schedule";
-  static constexpr std::array words{"cosine", "linear"};
-};
+template <> inline constexpr std::array words_of<Schedule>{"schedule", "cosine", "linear"};
 
 // A run, fully decided: everything that its numbers depend on. It travels in the checkpoint.
 struct TrainOptions {

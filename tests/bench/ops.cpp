@@ -116,11 +116,8 @@ void run(benchmark::State& state, const OpRow& row, bool backward) {
   time_row(state, work, [&] {
     const Var y = row.f(inputs);
     if (!backward) return;
-    // The op's own rule and nothing else: backward() would need a sum to start from.
     for (const Var& input : inputs) input.zero_grad();
-    y.node()->grad = dy;
-    Backward gradients(*y.node());
-    y.node()->rule(gradients);
+    y.backward(dy);
   });
 }
 
