@@ -77,6 +77,7 @@ TEST_CASE("train options: stages by unknown names are refused, also where AdamW 
   const auto decay = [](double lr, double weight_decay) {
     return accepts([&](TrainOptions& o) { o.matrix_lr = lr, o.weight_decay = weight_decay; }, "muon");
   };
+  CHECK(accepts([](TrainOptions& o) { o.matrix_lr = 0.5, o.weight_decay = 2; }));  // AdamW has no such rate
   CHECK(decay(0.5, 1.9));
   CHECK(!decay(0.5, 2));
   CHECK(!decay(2, 0.5));
