@@ -128,6 +128,39 @@ TEST_CASE("train options: all of them travel through a checkpoint's text") {
     }
 }
 
+// Of several flags that mean nothing the first of these is told.
+TEST_CASE("train options: every flag of a stage that the optimizer lacks is refused") {
+  const struct {
+    std::string optimizer;
+    std::vector<std::string> flags;
+    std::string why;
+  } cases[] = {{"adamw",
+                {"--polar", "--balance", "--where", "--pp_iterations", "--pp_beta", "--momentum", "--matrix_lr"},
+                "--optimizer adamw steps all parameters alike"},
+               {"sron", {"--momentum", "--where", "--pp_iterations", "--pp_beta"}, "sron has none"},
+               {"muon", {"--where", "--pp_iterations", "--pp_beta"}, "muon balances no rows"},
+               {"aurora_riemannian", {"--pp_iterations", "--pp_beta"}, "balance=riemannian has rounds of its own"}};
+  for (const auto& [optimizer, flags, why] : cases) {
+    std::vector<std::string> given{"--optimizer", optimizer};
+    for (size_t i = flags.size(); i-- > 0;) {
+      const std::string value = flags[i] == "--polar"     ? "cans12"
+                                : flags[i] == "--balance" ? "published"
+                                : flags[i] == "--where"   ? "tall"
+                                                          : "1";
+      given.insert(given.end(), {flags[i], value});
+      const bool of_balance = optimizer == "sron" && flags[i] != "--momentum";
+      CHECK_THROWS_WITH(parsed(given), ("train_gpt: " + flags[i] + " means nothing here, since " +
+                                        (of_balance ? "sron balances no rows" : why))
+                                           .c_str());
+    }
+  }
+  for (const std::string setting : {"sron,nesterov=true", "sron,mu=0.5", "sron, nesterov=true"})
+    CHECK_THROWS_WITH(parsed({"--optimizer", setting}),
+                      doctest::Contains("since " + doctest::String(setting.c_str()) + " has none"));
+  CHECK(parsed({"--optimizer", "muon", "--momentum", "0.5"}).momentum == 0.5);
+  CHECK(parsed({"--optimizer", "aurora", "--pp_beta", "0.75", "--where", "wide"}).pp_beta == 0.75);
+}
+
 TEST_CASE("train options: what is not given follows what is") {
   const TrainOptions usual_run = parsed({});
   CHECK(usual_run.optimizer == "adamw");
