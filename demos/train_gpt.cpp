@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <ctime>
-#include <fstream>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 
@@ -72,11 +72,11 @@ void print_sample(const Gpt& model, const Vocabulary& vocabulary, uint64_t seed)
 
 int run(int argc, char** argv) {
   take_signals();
-  Options o = parse_train_options(argc, argv);
+  std::optional<RunFolder> taken;
+  Options o = parse_train_options(argc, argv, [&](const std::string& out_dir) { taken.emplace(out_dir).take(); });
   TrainOptions& t = o.train;
-  RunFolder folder(o.run.out_dir);
+  RunFolder& folder = taken ? *taken : taken.emplace(o.run.out_dir);
   const std::string checkpoint_path = folder / "ckpt.safetensors", log_path = folder / "log.jsonl";
-  if (o.run.resume) folder.take();  // before another run changes what is read now
   const Checkpoint saved = o.run.resume ? read_checkpoint(checkpoint_path) : Checkpoint{};
   LogSoFar history = o.run.resume ? read_log(log_path, saved.step) : LogSoFar{};
   check(t);

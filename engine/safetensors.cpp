@@ -246,8 +246,7 @@ const char* file_name(DType t) {
 
 }  // namespace
 
-std::string printable(const std::string& text) {
-  constexpr size_t longest = 200;
+std::string printable(const std::string& text, size_t longest) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);

@@ -24,6 +24,6 @@ void write_safetensors(const std::string& path, const TensorFile& file);
 
 // A name from a file as it may be shown on a terminal: control characters as \x1b, its first 200
 // bytes.
-std::string printable(const std::string& text);
+std::string printable(const std::string& text, size_t longest = 200);
 
 }  // namespace borealis

@@ -12,21 +12,26 @@ namespace borealis {
 namespace {
 
 // In f64 on the CPU, contiguous: [batch, rows, cols]. Each matrix is divided by the power of two
-// below its largest number, so that squares neither overflow nor vanish.
-Matrix in_double(const Matrix& X) {
+// below its largest number, so that squares neither overflow nor vanish: exponents, one per matrix.
+struct Scaled {
+  Matrix X;
+  std::vector<int> exponents;
+};
+Scaled in_double(const Matrix& X) {
   const Matrix packed = X.like();
   axpby(packed, 1, X, 0);
   const Tensor A = packed.tensor().to(Device{}).to(DType::f64);
   const int64_t count = X.batch().total(), size = X.rows() * X.cols();
+  std::vector<int> exponents(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
     double *const first = A.data<double>() + i * size, *const last = first + size;
     double largest = 0;
     for (const double* x = first; x != last; ++x) largest = std::max(largest, std::abs(*x));
     if (largest == 0 || !std::isfinite(largest)) continue;
-    const int exponent = std::ilogb(largest);
+    const int exponent = exponents[static_cast<size_t>(i)] = std::ilogb(largest);
     for (double* x = first; x != last; ++x) *x = std::scalbn(*x, -exponent);
   }
-  return A;
+  return {A, exponents};
 }
 
 // From the eigenvalues σ² of a Gram matrix, in ascending order.
@@ -71,13 +76,15 @@ double variation(const std::vector<double>& values) {
 }
 
 std::vector<double> row_norms(const Matrix& X) {
-  std::vector<double> norms = row_sum_squares(X).to_vector<double>();
-  for (double& r : norms) r = std::sqrt(r);
+  const Scaled scaled = in_double(X);
+  std::vector<double> norms = row_sum_squares(scaled.X).to_vector<double>();
+  for (size_t i = 0; i < norms.size(); ++i)
+    norms[i] = std::scalbn(std::sqrt(norms[i]), scaled.exponents[i / static_cast<size_t>(X.rows())]);
   return norms;
 }
 
 std::vector<double> effective_ranks(const Matrix& X) {
-  const Matrix A = in_double(X.rows() < X.cols() ? X.t() : X);  // tall
+  const Matrix A = in_double(X.rows() < X.cols() ? X.t() : X).X;  // tall
   const Matrix gram = Matrix::make(A.cols(), A.cols(), A.batch(), DType::f64, Device{});
   gemm_symmetric(gram, A.t(), A);
   std::vector<double> ranks(static_cast<size_t>(gram.batch().total()));

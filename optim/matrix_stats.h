@@ -19,8 +19,8 @@ Quartiles quartiles(std::vector<double> values);
 // one with a NaN.
 double variation(const std::vector<double>& values);
 
-// The length of each row, matrix after matrix of the batch; of columns through X.t(). Waits for the
-// device.
+// The length of each row, matrix after matrix of the batch; of columns through X.t(). Computed in
+// double on the CPU; no square leaves its range.
 std::vector<double> row_norms(const Matrix& X);
 
 // One per matrix of the batch: exp(−Σ p_i log p_i) with p_i = σ_i/Σσ, the number of equal singular

@@ -275,8 +275,18 @@ TEST_CASE("gradcheck: rejects a gradient that is all zero, missing or NaN, and f
   const Tensor x = Rng(1).uniform({4}, 1, 2, DType::f64);
   const auto zero = [](const std::vector<Var>& v) { return relu(-v[0]); };
   CHECK(gradcheck(zero, {x}).error >= 1);
+  CHECK(gradcheck(zero, {x}).worst == "an input's gradient is all zero");
   const auto second_unused = [](const std::vector<Var>& v) { return exp(v[0]); };
   CHECK(gradcheck(second_unused, {x, x}).error >= 1);
+  CHECK(gradcheck(second_unused, {x, x}).worst == "an input's gradient is all zero");
+  const auto turned_round = [](const std::vector<Var>& v) {
+    return record("turned round", v[1].value().clone(), {v[1]}, [](Backward& bw) {
+      const auto [g, beta] = bw.slot(0);
+      axpby(g, -1, bw.dy(), beta);
+    });
+  };
+  CHECK(gradcheck(turned_round, {x, x}).error == doctest::Approx(2));  // the inputs after it are still looked at
+  CHECK(gradcheck(turned_round, {x, x}).worst.starts_with("input 1 [4]"));
   const auto undefined = [](const std::vector<Var>& v) { return log(-v[0]); };
   CHECK(gradcheck(undefined, {x}).error >= 1);
   CHECK_THROWS_WITH_AS(gradcheck(zero, {x.to(DType::f32)}), "gradcheck: the inputs must be f64, got f32[4]",

@@ -6,6 +6,7 @@
 
 #include "autograd/ops.h"
 #include "engine/backend.h"
+#include "engine/matrix.h"
 #include "tests/refusal.h"
 
 using namespace borealis;
@@ -156,6 +157,55 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
          backend({Device::Kind::cuda, 7});
        },
        "cuda:7: this build has no CUDA backend; use the device cpu"},
+  };
+  for (const auto& c : cases) CHECK(refusal(c.f) == c.text);
+}
+
+TEST_CASE("errors: calls on matrices name themselves, the fault and every size") {
+  const auto matrix = [](int64_t rows, int64_t cols, int64_t count = 1, DType dtype = DType::f32) {
+    return Matrix(Tensor::zeros({count, rows, cols}, dtype));
+  };
+  const auto factors = [](int64_t count, DType dtype = DType::f32) { return Tensor::zeros({count}, dtype); };
+  const Matrix none, A = matrix(2, 3), B = matrix(3, 4), C = matrix(2, 4), wide = matrix(3, 2);
+  const Matrix two = matrix(2, 3, 2), three = matrix(2, 3, 3), other = matrix(2, 3, 1, DType::f64);
+  const struct {
+    std::function<void()> f;
+    const char* text;
+  } cases[] = {
+      {[&] { gemm(none, A, B); }, "gemm: this matrix was never made"},
+      {[&] { gemm(C, none, B); }, "gemm: this matrix was never made"},
+      {[&] { gemm(C, A, none); }, "gemm: this matrix was never made"},
+      {[&] { gemm(C, B, A); }, "gemm: the sizes do not fit: [2, 4] = [3, 4] * [2, 3]"},
+      {[&] { gemm(A, A, B); }, "gemm: the sizes do not fit: [2, 3] = [2, 3] * [3, 4]"},
+      {[&] { gemm(B, A, B); }, "gemm: the sizes do not fit: [3, 4] = [2, 3] * [3, 4]"},
+      {[&] { gemm(matrix(2, 4, 2), three, B); }, "gemm: the batches differ: 2 x [2, 4] and 3 x [2, 3]"},
+      {[&] { gemm(matrix(2, 4, 2), A, matrix(3, 4, 3)); }, "gemm: the batches differ: 2 x [2, 4] and 3 x [3, 4]"},
+      {[&] { gemm(C, other, B); }, "gemm: [2, 4] f32 = [2, 3] f64 * [3, 4] f32: types or devices do not mix"},
+      {[&] { gemm(C, A, matrix(3, 4, 1, DType::f64)); },
+       "gemm: [2, 4] f32 = [2, 3] f32 * [3, 4] f64: types or devices do not mix"},
+      {[&] { gemm_symmetric(C, A, B); }, "gemm_symmetric: the result must be square, got [2, 4]"},
+      {[&] { none* A; }, "gemm: this matrix was never made"},
+      {[&] { axpby(none, 1, A, 0); }, "axpby: this matrix was never made"},
+      {[&] { axpby(A, 1, none, 0); }, "axpby: this matrix was never made"},
+      {[&] { axpby(A, 1, wide, 0); }, "axpby: the sizes differ: [2, 3] and [3, 2]"},
+      {[&] { axpby(A, 1, C, 0); }, "axpby: the sizes differ: [2, 3] and [2, 4]"},
+      {[&] { axpby(two, 1, three, 0); }, "axpby: the sizes differ: 2 x [2, 3] and 3 x [2, 3]"},
+      {[&] { axpby(A, 1, other, 0); }, "axpby: f32 on cpu and f64 on cpu do not mix"},
+      {[&] { row_sum_squares(none); }, "row_sum_squares: this matrix was never made"},
+      {[&] { scale_rows(A, factors(2), wide); }, "scale_rows: the sizes differ: [2, 3] and [3, 2]"},
+      {[&] { scale_rows(matrix(2, 3), factors(3), A); },
+       "scale_rows: d is [3], but [2, 3] has as many rows as its sizes say"},
+      {[&] { scale_rows(factors(2, DType::f64), A); },
+       "scale_rows: the factors are f64 on cpu, but [2, 3] is f32 on cpu"},
+      {[&] { scale_rows(factors(2), none); }, "scale_rows: this matrix was never made"},
+      {[&] { scale_each(A, wide, factors(1)); }, "scale_each: the sizes differ: [2, 3] and [3, 2]"},
+      {[&] { scale_each(two, two, factors(3)); }, "scale_each: [3] factors for 2 x [2, 3]"},
+      {[&] { scale_each(A, A, factors(1, DType::f64)); },
+       "scale_each: the factors are f64 on cpu, but [2, 3] is f32 on cpu"},
+      {[&] { Matrix(Tensor::zeros({3})); }, "matrix: [3] is not a matrix or a batch of them"},
+      {[&] { two.at(2); }, "matrix: number 2 of a batch of 2"},
+      {[&] { two.at(-1); }, "matrix: number -1 of a batch of 2"},
+      {[&] { A.t().tensor(); }, "matrix: [3, 2] is not contiguous, so it is no Tensor"},
   };
   for (const auto& c : cases) CHECK(refusal(c.f) == c.text);
 }

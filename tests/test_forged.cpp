@@ -58,13 +58,13 @@ Change both(const Change& a, const Change& b) {
   return [=](TensorFile& file) { a(file), b(file); };
 }
 
-// A program with one second of processor time and some 300 MB of addresses. AddressSanitizer needs
-// more of both.
+// A program with one second of processor time and 200 MB of addresses, so of memory too.
+// AddressSanitizer needs more of both.
 Outcome run_in_bounds(const std::string& program_and_flags) {
 #ifdef __SANITIZE_ADDRESS__
   const std::string bounds = "ulimit -t 60; ";
 #else
-  const std::string bounds = "ulimit -t 1; ulimit -v 300000; ";
+  const std::string bounds = "ulimit -t 1; ulimit -v 195000; ";
 #endif
   return shell(bounds + BOREALIS_PROGRAMS + "/" + program_and_flags);
 }

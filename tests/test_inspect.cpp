@@ -75,6 +75,21 @@ TEST_CASE("inspect: counts weak rows, matrix by matrix") {
   CHECK(o.says("Weakest: row 0 of h.10.mlp.c_fc, 0 of the mean."));
 }
 
+TEST_CASE("inspect: numbers whose squares leave the range") {
+  const Folder f;
+  TensorFile file;
+  for (const auto& [name, scale] : {std::pair{"large", 1e200}, std::pair{"small", 1e-200}}) {
+    Tensor X = even(30, 10).to(DType::f64);
+    for (int64_t i = 0; i < X.numel(); ++i) X.data<double>()[i] *= scale;
+    file.tensors[name] = X;
+  }
+  write_safetensors(f / "odd", file);
+  const Outcome o = run("inspect " + (f / "odd"));
+  INFO(o.text);
+  for (const std::string name : {"large", "small"})
+    CHECK(has(line_of(o, name), "│        █        │ 1.00 1.00 1.00 1.00  1.00  0.00     ·    ·    ·    ·  █ 10/10"));
+}
+
 TEST_CASE("inspect: options") {
   const Folder f;
   const std::string file = sick_file(f);
@@ -117,6 +132,13 @@ TEST_CASE("inspect: names what it skips, and shows no control characters") {
   CHECK(!line_of(o, "w\\x1b[2J").empty());
   CHECK(o.says("\nSkipped: cube f32[2, 3, 4], ids\\x07 i32[4]\n"));
   CHECK(o.text.find('\x1b') == std::string::npos);
+  for (const std::string command : {"inspect ", "sample_gpt --checkpoint ", "train_gpt --data "}) {
+    const Outcome gone = run(command + "'" + (f / "gone\x1b[2J\tx'"));
+    INFO(gone.text);
+    CHECK(gone.says("gone\\x1b[2J\\x09x"));
+    CHECK(gone.text.find('\x1b') == std::string::npos);
+    CHECK(gone.lines() == 1);
+  }
 
   for (int i = 0; i < 12; ++i) file.tensors[std::to_string(i)] = Tensor::zeros({1, 1, 1});
   write_safetensors(f / "odd", file);

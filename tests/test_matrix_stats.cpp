@@ -63,7 +63,17 @@ TEST_CASE("matrix stats: norms of rows and columns, matrix after matrix") {
     const Tensor X = Tensor::of<double>({2, 2, 3}, {3, 4, 0, 0, 0, 0, 1, 2, 2, 6, 0, 8}).to(dtype);
     CHECK(row_norms(X) == std::vector<double>{5, 0, 3, 10});
     CHECK(row_norms(Matrix(X.rows(0, 1)).t()) == std::vector<double>{3, 4, 0});
+    CHECK(row_norms(Tensor({0, 3}, dtype)).empty());
+    CHECK(row_norms(Tensor({2, 0}, dtype)) == std::vector<double>{0, 0});
   }
+  // Each matrix has a size of its own, and a NaN stays in its row.
+  const double large = std::ldexp(1, 700), small = std::ldexp(1, -700), nan = std::nan("");
+  const Tensor X =
+      Tensor::of<double>({3, 2, 2}, {3 * large, -4 * large, 0, large, 3 * small, 4 * small, 0, 0, nan, 1, 6, 8});
+  const std::vector<double> norms = row_norms(X);
+  CHECK(std::vector<double>(norms.begin(), norms.begin() + 4) == std::vector<double>{5 * large, large, 5 * small, 0});
+  CHECK(std::isnan(norms[4]));
+  CHECK(norms[5] == 10);
 }
 
 TEST_CASE("matrix stats: effective rank of known spectra") {

@@ -7,6 +7,7 @@
 #include "autograd/ops.h"
 #include "engine/math.h"
 #include "engine/matrix.h"
+#include "engine/overlap.h"
 #include "tests/compare.h"
 #include "tests/refusal.h"
 
@@ -84,6 +85,16 @@ TEST_CASE("misuse: sizes near 2^63 overflow nothing") {
   CHECK(Matrix::strided(t, 12, 0, 3, 3).rows() == 0);
   CHECK(Matrix::strided(t, 9, 1, 3, 3).tensor().numel() == 3);
   CHECK(Matrix::strided(t, 0, 4, 3, 3, {{1, 5}, {0, 0}}).batch().total() == 5);
+}
+
+TEST_CASE("misuse: what holds no number shares none, wherever it lies") {
+  const Tensor t = Tensor::zeros({8, 8});
+  const Matrix none = Matrix::strided(t, 20, 3, 0, 8), row = Matrix::strided(t, 16, 1, 8, 8);
+  CHECK(Layout(none.view()).apart_from(Layout(t)));
+  CHECK(Layout(t).apart_from(Layout(none.view())));
+  CHECK(Layout(t.flat_view(20, {0})).apart_from(Layout(t)));
+  CHECK(!Layout(row.view()).apart_from(Layout(t)));
+  CHECK(!Layout(none.view()).repeats());
 }
 
 TEST_CASE("misuse: outputs that lie in the memory of an input") {

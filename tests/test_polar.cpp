@@ -48,6 +48,50 @@ TEST_CASE("polar: small singular values grow by the product of the linear coeffi
   }
 }
 
+// On a diagonal matrix every step is its polynomial of each number.
+TEST_CASE("polar: a diagonal matrix goes through the table's steps number by number") {
+  const std::vector<double> sigma{3, 1, 0.25, 0.5};
+  const double norm = std::sqrt(9 + 1 + 0.0625 + 0.25);
+  Tensor X = Tensor::zeros({4, 4}, DType::f64);
+  for (size_t i = 0; i < 4; ++i) X.data<double>()[5 * i] = sigma[i];
+  for (const Polar method : {Polar::quintic5, Polar::simple_quintic12, Polar::cans12, Polar::polar_express8,
+                             Polar::polar_express6, Polar::polar_express5, Polar::you5, Polar::turbo4, Polar::soft12}) {
+    CAPTURE(std::string(name(method)));
+    const PolarTable& table = polar_table(method);
+    const Tensor U = polar(X, method).tensor();
+    for (size_t i = 0; i < 4; ++i) {
+      double x = table.aol ? 1 : sigma[i] / (table.safety * norm + table.eps);
+      double mean = table.mean.empty() ? 0 : table.mean[0] * x;
+      for (size_t t = 0; t < table.steps.size(); ++t) {
+        const auto& [a, b, c] = table.steps[t];
+        x *= a + b * x * x + c * x * x * x * x;
+        if (!table.mean.empty()) mean += table.mean[t + 1] * x;
+      }
+      CHECK(U.data<double>()[5 * i] == doctest::Approx(table.mean.empty() ? x : mean).epsilon(1e-9));
+    }
+  }
+}
+
+TEST_CASE("polar: what a factor costs, and that a matrix twice as long as wide takes the Gram form") {
+  // Five times XᵀX, A² and X P.
+  CHECK(polar_flops(Polar::quintic5, 10, 10) == 5 * (1 + 1 + 2) * 1000);
+  CHECK(polar_flops(Polar::quintic5, 19, 10) == 5 * (1900 + 1000 + 3800));
+  // In Gram form X is touched where a run begins (XᵀX) and ends (X Q): two runs, of 3 and 2 steps.
+  CHECK(polar_flops(Polar::quintic5, 20, 10) == 2 * (1 + 2) * 2000 + (3 + 4 + 2 + 3 + 2) * 1000);
+  CHECK(polar_flops(Polar::turbo4, 20, 10) == 2000 + 2 * (1 + 2) * 2000 + 2 * (3 + 2) * 1000);
+  CHECK(polar_flops(Polar::soft12, 20, 10) == 11 * (2000 + 1000 + 4000));
+  CHECK(polar_flops(Polar::svd, 20, 10) == 0);
+  for (const Polar method : iterations) {
+    CAPTURE(std::string(name(method)));
+    for (const double m : {10., 19., 20., 21., 40.}) {
+      const PolarForm form = m >= 20 ? PolarForm::gram : PolarForm::direct;
+      CHECK(polar_flops(method, m, 10) == polar_flops(method, m, 10, form));
+      CHECK(polar_flops(method, 10, m) == polar_flops(method, m, 10));
+    }
+    CHECK(polar_flops(method, 40, 10, PolarForm::gram) < polar_flops(method, 40, 10, PolarForm::direct));
+  }
+}
+
 TEST_CASE("polar: orthonormal, and the exact factor") {
   for (const DType dtype : floats) {
     for (const auto& [rows, cols] : {std::pair{65, 7}, {7, 65}, {24, 24}, {1, 9}, {9, 1}, {1, 1}}) {

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "demos/run/checkpoint.h"
+#include "demos/run/run_folder.h"
 #include "tests/programs.h"
 
 using namespace borealis;
@@ -49,6 +50,15 @@ TEST_CASE("train_gpt: one run at a time writes into a folder") {
   first.send(SIGKILL);
   first.wait();
   CHECK(run(fresh + " --max_iters 1").status == 0);
+}
+
+TEST_CASE("train_gpt: a resume reads nothing while another run may still replace it") {
+  const Folder f;
+  RunFolder folder(f / "out");
+  folder.take();
+  write(f / "out/ckpt.safetensors", "damaged");
+  refuses_at_once("train_gpt --init_from resume --out_dir " + (f / "out"),
+                  "another run (process " + std::to_string(::getpid()) + ")");
 }
 
 TEST_CASE("train_gpt: earlier runs are set aside under names of their own, and it says so") {

@@ -158,6 +158,16 @@ TEST_CASE("safetensors: every damaged file is refused with its name and fault") 
     CHECK_THROWS_WITH_AS(read_safetensors(folder / "bad"), Contains(fault), std::runtime_error);
     CHECK_THROWS_WITH_AS(read_safetensors(folder / "bad"), Contains((folder / "bad").c_str()), std::runtime_error);
   }
+  // A header may be long, up to 100 MB; what claims more is not even read.
+  put(folder / "long", file_of(std::string(2'000'000, ' ').replace(0, 2, "{}"), 0));
+  CHECK(read_safetensors(folder / "long").tensors.empty());
+  for (const auto& [claimed, fault] :
+       {std::pair{100'000'001, "claims a header of 100000001 bytes"}, std::pair{100'000'000, "is not a JSON object"}}) {
+    const uint64_t length = static_cast<uint64_t>(claimed);
+    put(folder / "hole", std::string(reinterpret_cast<const char*>(&length), sizeof length));
+    fs::resize_file(folder / "hole", 200'000'000);  // of zeros that take no room
+    CHECK_THROWS_WITH(read_safetensors(folder / "hole"), Contains(fault));
+  }
   CHECK_THROWS_WITH_AS(read_safetensors(folder / "missing"), Contains("missing' does not exist"), std::runtime_error);
   CHECK_THROWS_WITH_AS(read_safetensors(folder.path.string()), Contains("is a directory"), std::runtime_error);
   CHECK_THROWS_WITH_AS(read_safetensors("/dev/null"), Contains("is not a regular file"), std::runtime_error);

@@ -39,51 +39,93 @@ TEST_CASE(
   }
 }
 
-// A run without --matrix_lr and --weight_decay depends on them, so none changes unseen.
-TEST_CASE("spectral settings: the default rates and decays") {
+// Who names an optimizer, and who goes on from its checkpoint, depends on all of it, so none of it
+// changes unseen.
+TEST_CASE("spectral settings: every row's rate and stages, and what a row does not name") {
   const struct {
     std::string key;
-    double lr, weight_decay;
-  } rows[] = {{"aurora", 0.025, 0.025},
-              {"aurora_release", 0.02, 0.025},
-              {"aurora_release_2026_05", 0.02, 0.025},
-              {"aurora_paper", 0.02, 0.025},
-              {"aurora_wide", 0.02, 0.025},
-              {"aurora_riemannian", 0.02, 0.025},
-              {"aurora_contra", 0.02, 0},
-              {"muon", 0.02, 0.025},
-              {"muon_simple_quintic", 0.02, 0.025},
-              {"muon_polar_express", 0.02, 0.025},
-              {"muon_cans", 0.02, 0.025},
-              {"turbo_muon", 0.02, 0.025},
-              {"spectral_descent", 0.05, 0.015},
-              {"moonlight", 0.01, 0.1},
-              {"normuon", 0.02, 0.025},
-              {"normuon_paper", 0.01, 0.025},
-              {"normuon_longer", 0.02, 0.025},
-              {"u_normuon", 0.02, 0.025},
-              {"u_normuon_stateful", 0.02, 0.025},
-              {"muoneq_r", 0.01, 0.1},
-              {"muoneq_c", 0.01, 0.1},
-              {"muoneq_rc", 0.02, 0.1},
-              {"contra_muon", 0.02, 0},
-              {"soft_muon", 0.02, 0.025},
-              {"adamuon", 0.02, 0.01},
-              {"rmnp", 0.006, 0.025},
-              {"sron", 0.001, 0},
-              {"sinkgd", 0.001, 0},
-              {"swan", 0.1, 0},
-              {"muonh", 0.05, 0},
-              {"muon_plus", 0.02, 0},
-              {"muon2", 0.04, 0.0125},
-              {"scale", 0.02, 0},
-              {"sgd", 3, 0}};
+    double lr;
+    std::string stages;
+  } rows[] = {
+      {"aurora", 0.025,
+       "momentum=ema,mu=0.9,nesterov=true,polar=polar_express6,balance=leverage,pp_iterations=2,pp_beta=0.5,scale="
+       "original,weight_decay=0.025"},
+      {"aurora_release", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=cans12,balance=published,pp_iterations=2,pp_beta=0.5,scale=original,"
+       "weight_decay=0.025"},
+      {"aurora_release_2026_05", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=simple_quintic12,balance=published,where=nonsquare,pp_iterations=2,pp_"
+       "beta=0.5,scale=original,weight_decay=0.025"},
+      {"aurora_paper", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=cans12,balance=paper,where=up_gate,pp_iterations=2,pp_beta=0.5,scale="
+       "original,weight_decay=0.025"},
+      {"aurora_wide", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=simple_quintic12,balance=leverage,where=wide,pp_iterations=3,pp_beta="
+       "0.25,scale=original,weight_decay=0.025"},
+      {"aurora_riemannian", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=cans12,balance=riemannian,pp_iterations=2,pp_beta=0.5,scale=original,"
+       "weight_decay=0.025"},
+      {"aurora_contra", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=simple_quintic12,balance=leverage,where=nonsquare,pp_iterations=2,pp_"
+       "beta=0.5,contra=0.2,scale=original,decay=uw_floor"},
+      {"muon", 0.02, "momentum=ema,mu=0.95,nesterov=true,polar=quintic5,scale=original,weight_decay=0.025"},
+      {"muon_simple_quintic", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=simple_quintic12,scale=original,weight_decay=0.025"},
+      {"muon_polar_express", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=polar_express8,scale=original,weight_decay=0.025"},
+      {"muon_cans", 0.02, "momentum=ema,mu=0.95,nesterov=true,polar=cans12,scale=original,weight_decay=0.025"},
+      {"turbo_muon", 0.02, "momentum=sum,mu=0.95,nesterov=true,polar=turbo4,scale=original,weight_decay=0.025"},
+      {"spectral_descent", 0.05, "polar=simple_quintic12,scale=original,weight_decay=0.015"},
+      {"moonlight", 0.01, "momentum=sum,mu=0.95,nesterov=true,polar=quintic5,scale=match_rms,weight_decay=0.1"},
+      {"normuon", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=quintic5,post=row_moment,restore=update,scale=original,weight_decay=0."
+       "025"},
+      {"normuon_paper", 0.01,
+       "momentum=ema,mu=0.95,polar=quintic5,post=row_moment,scale=update_rms,weight_decay=0.025"},
+      {"normuon_longer", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=simple_quintic12,post=longer_moment,restore=update,scale=original,"
+       "weight_decay=0.025"},
+      {"u_normuon", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=quintic5,post=even_rows,scale=original,weight_decay=0.025"},
+      {"u_normuon_stateful", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=quintic5,post=even_rows_moment,scale=original,weight_decay=0.025"},
+      {"muoneq_r", 0.01,
+       "momentum=sum,mu=0.95,nesterov=true,pre=rows,pre_eps=1e-08,polar=quintic5,scale=match_rms,weight_decay=0.1"},
+      {"muoneq_c", 0.01,
+       "momentum=sum,mu=0.95,nesterov=true,pre=columns,pre_eps=1e-08,polar=quintic5,scale=match_rms,weight_decay=0.1"},
+      {"muoneq_rc", 0.02,
+       "momentum=sum,mu=0.95,nesterov=true,pre=rows_columns,pre_eps=1e-08,polar=quintic5,scale=match_rms,weight_decay="
+       "0.1"},
+      {"contra_muon", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=simple_quintic12,contra=0.2,post=longer_moment,restore=update,scale="
+       "original,decay=uw_floor"},
+      {"soft_muon", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,polar=soft12,restore=polar,scale=original,weight_decay=0.025"},
+      {"adamuon", 0.02,
+       "momentum=ema,mu=0.95,nesterov=true,pre=sign,polar=quintic5,post=element_moment,post_eps=1e-08,scale=update_rms,"
+       "weight_decay=0.01"},
+      {"rmnp", 0.006, "momentum=sum,mu=0.95,nesterov=true,pre=rows,scale=original,weight_decay=0.025"},
+      {"sron", 0.001, "pre=row_rms"},
+      {"sinkgd", 0.001, "pre=sinkhorn"},
+      {"swan", 0.1, "pre=standardize,polar=cans12,restore=input,alpha=0.05"},
+      {"muonh", 0.05, "momentum=ema,mu=0.95,nesterov=true,polar=simple_quintic12,decay=hyperball"},
+      {"muon_plus", 0.02, "momentum=ema,mu=0.95,polar=quintic5,post=columns_rows,scale=rms_rms"},
+      {"muon2", 0.04,
+       "momentum=ema,mu=0.95,nesterov=true,pre=second_moment,pre_eps=1e-10,polar=simple_quintic12,scale=original,"
+       "weight_decay=0.0125"},
+      {"scale", 0.02, "pre=columns"},
+      {"sgd", 3, "momentum=ema,mu=0.95"}};
   CHECK(spectral_methods().size() == std::size(rows));
   for (const auto& row : rows) {
     CAPTURE(row.key);
     CHECK(parse_spectral(row.key).lr == row.lr);
-    CHECK(parse_spectral(row.key).config.weight_decay == row.weight_decay);
+    CHECK(stages(parse_spectral(row.key).config) == row.stages);
   }
+  CHECK(all_stages(SpectralConfig{}) ==
+        "momentum=ema,mu=0.95,nesterov=true,pre=none,pre_eps=0,polar=cans12,balance=leverage,where=tall,pp_iterations="
+        "2,pp_beta=0.5,contra=0,"
+        "post=none,beta2=0.95,post_eps=1e-10,restore=none,scale=original,alpha=1,decay=decoupled,weight_decay=0.025,"
+        "floor=0.35");
 }
 
 TEST_CASE("spectral settings: contra costs eleven products with a vector") {

@@ -1,5 +1,7 @@
 // What the command line makes of a run, what is refused, and how it travels in a checkpoint.
 #include <limits>
+#include <regex>
+#include <sstream>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
@@ -7,6 +9,7 @@
 #include "demos/run/presets.h"
 #include "demos/run/train_options.h"
 #include "optim/spectral_methods.h"
+#include "tests/programs.h"
 
 using namespace borealis;
 
@@ -77,6 +80,7 @@ TEST_CASE("train options: stages by unknown names are refused, also where AdamW 
   const auto decay = [](double lr, double weight_decay) {
     return accepts([&](TrainOptions& o) { o.matrix_lr = lr, o.weight_decay = weight_decay; }, "muon");
   };
+  CHECK(accepts([](TrainOptions& o) { o.matrix_lr = 0.5, o.weight_decay = 2; }));  // AdamW has no such rate
   CHECK(decay(0.5, 1.9));
   CHECK(!decay(0.5, 2));
   CHECK(!decay(2, 0.5));
@@ -100,6 +104,7 @@ TEST_CASE("train options: all of them travel through a checkpoint's text") {
       o.max_iters = 11, o.warmup_iters = 12, o.lr_decay_iters = 13;
       o.eval_interval = 14, o.eval_iters = 15, o.seed = UINT64_MAX;
       const nlohmann::json j = to_json(o);
+      CHECK(j.size() == (o.spectral() ? 36 : 35));  // each of them is another than before
       for (const auto& [key, value] : j.items()) {
         const bool same = key == "style" || key == "optimizer" || key == "vocab";
         const bool stages = key == "stages";
@@ -125,6 +130,39 @@ TEST_CASE("train options: all of them travel through a checkpoint's text") {
         CHECK(spectral_config(back).name == optimizer);
       }
     }
+}
+
+// Of several flags that mean nothing the first of these is told.
+TEST_CASE("train options: every flag of a stage that the optimizer lacks is refused") {
+  const struct {
+    std::string optimizer;
+    std::vector<std::string> flags;
+    std::string why;
+  } cases[] = {{"adamw",
+                {"--polar", "--balance", "--where", "--pp_iterations", "--pp_beta", "--momentum", "--matrix_lr"},
+                "--optimizer adamw steps all parameters alike"},
+               {"sron", {"--momentum", "--where", "--pp_iterations", "--pp_beta"}, "sron has none"},
+               {"muon", {"--where", "--pp_iterations", "--pp_beta"}, "muon balances no rows"},
+               {"aurora_riemannian", {"--pp_iterations", "--pp_beta"}, "balance=riemannian has rounds of its own"}};
+  for (const auto& [optimizer, flags, why] : cases) {
+    std::vector<std::string> given{"--optimizer", optimizer};
+    for (size_t i = flags.size(); i-- > 0;) {
+      const std::string value = flags[i] == "--polar"     ? "cans12"
+                                : flags[i] == "--balance" ? "published"
+                                : flags[i] == "--where"   ? "tall"
+                                                          : "1";
+      given.insert(given.end(), {flags[i], value});
+      const bool of_balance = optimizer == "sron" && flags[i] != "--momentum";
+      CHECK_THROWS_WITH(parsed(given), ("train_gpt: " + flags[i] + " means nothing here, since " +
+                                        (of_balance ? "sron balances no rows" : why))
+                                           .c_str());
+    }
+  }
+  for (const std::string setting : {"sron,nesterov=true", "sron,mu=0.5", "sron, nesterov=true"})
+    CHECK_THROWS_WITH(parsed({"--optimizer", setting}),
+                      doctest::Contains("since " + doctest::String(setting.c_str()) + " has none"));
+  CHECK(parsed({"--optimizer", "muon", "--momentum", "0.5"}).momentum == 0.5);
+  CHECK(parsed({"--optimizer", "aurora", "--pp_beta", "0.75", "--where", "wide"}).pp_beta == 0.75);
 }
 
 TEST_CASE("train options: what is not given follows what is") {
@@ -154,6 +192,71 @@ TEST_CASE("train options: what is not given follows what is") {
   CHECK(twice.model.style == Style::modern);
   // The track's rates stand apart from the learning rate, and stay.
   CHECK(parsed({"--preset", "track3-nano", "--learning_rate", "0.5"}).embed_lr == 0.3);
+}
+
+TEST_CASE("train options: --help names every flag with its default and says what it is") {
+  const Outcome o = run("train_gpt --help");
+  CHECK(o.status == 0);
+  CHECK(o.says("Trains a compact GPT on a text, from text to a sample."));
+  // A flag stands at the beginning of a line; what it is follows there or on the next line.
+  const std::regex option("  (-\\S+(?: (?:TEXT|INT|UINT|FLOAT|BOOLEAN)\\S*)?) *(.*)");
+  std::string flags;
+  std::istringstream lines(o.text);
+  for (std::string line; std::getline(lines, line);) {
+    std::smatch found;
+    if (!std::regex_match(line, found, option)) continue;
+    std::string what = found[2];
+    if (what.empty()) std::getline(lines, what);
+    flags += found[1].str() + '\n';
+    CHECK_MESSAGE(what.size() >= 5, line);
+  }
+  CHECK(flags == R"(-h,--help
+--style TEXT=gpt2
+--n_layer,--n-layer INT=4
+--n_head,--n-head INT=4
+--n_embd,--n-embd INT=128
+--block_size,--block-size INT=64
+--mlp TEXT=gelu
+--mlp_expansion,--mlp-expansion FLOAT=4
+--dropout FLOAT=0
+--bias BOOLEAN=0
+--batch_size,--batch-size INT=12
+--optimizer TEXT=adamw
+--polar TEXT=polar_express6
+--balance TEXT=leverage
+--where TEXT=tall
+--pp_iterations,--pp-iterations INT=2
+--pp_beta,--pp-beta FLOAT=0.5
+--momentum FLOAT=0.95
+--learning_rate,--learning-rate FLOAT=0.001
+--matrix_lr,--matrix-lr FLOAT=0.02
+--embed_lr,--embed-lr FLOAT=0.001
+--head_lr,--head-lr FLOAT=0.001
+--vector_lr,--vector-lr FLOAT=0.001
+--weight_decay,--weight-decay FLOAT=0.1
+--beta1 FLOAT=0.9
+--beta2 FLOAT=0.99
+--grad_clip,--grad-clip FLOAT=1
+--schedule TEXT=cosine
+--max_iters,--max-iters INT=2000
+--warmup_iters,--warmup-iters INT=100
+--lr_decay_iters,--lr-decay-iters INT=2000
+--min_lr,--min-lr FLOAT=0.0001
+--eval_interval,--eval-interval INT=250
+--eval_iters,--eval-iters INT=20
+--seed UINT=1337
+--version
+--preset TEXT=nano
+--data TEXT
+--out_dir,--out-dir TEXT=out
+--init_from,--init-from TEXT:{scratch,resume}=scratch
+--log_interval,--log-interval INT=10
+--diagnose INT=0
+--device TEXT=cpu
+--threads INT=0
+--list_optimizers,--list-optimizers
+--anomaly
+)");
 }
 
 TEST_CASE("train options: presets and their optimizers' companions") {

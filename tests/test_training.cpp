@@ -208,6 +208,20 @@ TEST_CASE("training: a run that does not fit into memory is refused before it st
   CHECK_NOTHROW(check_memory(o));
   o.batch_size = 1000000000;
   CHECK_THROWS(check_memory(o));
+  // 1640 numbers of weights, three times; 18 tokens of 2 (8·8 + 2·32) + 7 numbers; 4 bytes each.
+  o = tiny_options();
+  o.model.n_layer = 2;
+  const size_t cap = pool(Device{}).cap();
+  pool(Device{}).set_cap(4 * (3 * 1640 + 18 * 263));
+  CHECK_NOTHROW(check_memory(o));
+  pool(Device{}).set_cap(4 * (3 * 1640 + 18 * 263) - 1);
+  CHECK_THROWS(check_memory(o));
+  o.batch_size = 800'000;  // 4.7 GiB
+  pool(Device{}).set_cap(size_t{7} << 29);
+  CHECK_THROWS_WITH(check_memory(o), doctest::Contains("needs about 5 GiB of memory, but the machine has 3; use"));
+  pool(Device{}).set_cap(0);  // not known
+  CHECK_NOTHROW(check_memory(o));
+  pool(Device{}).set_cap(cap);
   o = tiny_options();
   o.model.n_head = 5;
   CHECK_THROWS(check_memory(o));  // no model at all

@@ -5,9 +5,13 @@
 #include <cstring>
 #include <exception>
 #include <initializer_list>
+#include <sstream>
+#include <string>
 
 #include <fcntl.h>
 #include <unistd.h>
+
+#include "engine/safetensors.h"
 
 namespace borealis {
 
@@ -33,7 +37,9 @@ int run_program(const char* name, int (*body)(int, char**), int argc, char** arg
     status = body(argc, argv);
   } catch (const std::exception& e) {
     std::fflush(stdout);
-    std::fprintf(stderr, "%s\n", e.what());
+    std::istringstream lines(e.what());
+    for (std::string line; std::getline(lines, line);)
+      std::fprintf(stderr, "%s\n", printable(line, line.size()).c_str());
   }
   return status_with_output(name, status);
 }

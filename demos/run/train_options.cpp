@@ -83,7 +83,7 @@ struct Basis {
 };
 
 // Of a fresh run: the preset's, and its optimizer's. Of a resumed one: those it was started with.
-TrainOptions defaults(const Basis& b) {
+TrainOptions defaults(const Basis& b, const std::function<void(const std::string&)>& lock) {
   if (!b.resume()) return preset_options(b.preset, b.style, b.optimizer);
   const std::string path = b.out_dir + "/ckpt.safetensors";
   std::error_code ignored;
@@ -92,6 +92,7 @@ TrainOptions defaults(const Basis& b) {
     fail("train_gpt: there is no ", path, " to go on from; start without --init_from resume");
   if (!std::filesystem::is_regular_file(there))  // no checkpoint could take its place
     fail("train_gpt: ", path, " is not a regular file; put the checkpoint itself there");
+  if (lock) lock(b.out_dir);
   return read_checkpoint(path).options;
 }
 
@@ -210,11 +211,11 @@ void need(bool ok, const std::string& flag, double value, const char* rule) {
 
 }  // namespace
 
-Options parse_train_options(int argc, char** argv) {
+Options parse_train_options(int argc, char** argv, const std::function<void(const std::string&)>& lock) {
   Basis basis = read_basis(argc, argv);
   Options options;
   TrainOptions& o = options.train;
-  o = defaults(basis);
+  o = defaults(basis, lock);
   const TrainOptions before = o;
 
   CLI::App app{"Trains a compact GPT on a text, from text to a sample.", "train_gpt"};

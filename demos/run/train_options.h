@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include <nlohmann/json_fwd.hpp>
@@ -65,8 +66,9 @@ struct Options {
 };
 
 // Reads the command line. Prints help or one sentence about what is wrong and ends the program
-// there.
-Options parse_train_options(int argc, char** argv);
+// there. A resumed run's settings are its checkpoint's: `lock` is called with the folder before that
+// is read, and keeps other runs from replacing it.
+Options parse_train_options(int argc, char** argv, const std::function<void(const std::string&)>& lock = {});
 
 // The spectral optimizer of these options, complete.
 SpectralConfig spectral_config(const TrainOptions& o);
