@@ -194,7 +194,7 @@ TEST_CASE("errors: calls on matrices name themselves, the fault and every size")
       {[&] { row_sum_squares(none); }, "row_sum_squares: this matrix was never made"},
       {[&] { scale_rows(A, factors(2), wide); }, "scale_rows: the sizes differ: [2, 3] and [3, 2]"},
       {[&] { scale_rows(matrix(2, 3), factors(3), A); },
-       "scale_rows: d is [3], but [2, 3] has as many rows as its sizes say"},
+       "scale_rows: d is [3], but must be one factor for each row of [2, 3]"},
       {[&] { scale_rows(factors(2, DType::f64), A); },
        "scale_rows: the factors are f64 on cpu, but [2, 3] is f32 on cpu"},
       {[&] { scale_rows(factors(2), none); }, "scale_rows: this matrix was never made"},
