@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <sstream>
 
 #include "autograd/ops.h"
@@ -9,20 +10,13 @@
 
 namespace borealis {
 
-namespace {
-
-double dot(const Tensor& a, const Tensor& b) {
-  double s = 0;
-  for (int64_t i = 0; i < a.numel(); ++i) s += a.data<double>()[i] * b.data<double>()[i];
-  return s;
-}
-
-}  // namespace
-
 GradcheckResult gradcheck(const std::function<Var(const std::vector<Var>&)>& f, const std::vector<Tensor>& inputs,
                           uint64_t seed) {
   constexpr double h = 1e-5;
   constexpr int directions = 3;
+  const auto dot = [](const Tensor& a, const Tensor& b) {
+    return std::inner_product(a.data<double>(), a.data<double>() + a.numel(), b.data<double>(), 0.0);
+  };
   Rng rng(seed);
 
   std::vector<Var> leaves;

@@ -26,15 +26,23 @@ std::vector<int> axis_last(int rank, int axis) {
   return order;
 }
 
-// Runs f on x with `axis` swapped to the end, and swaps it back.
-template <class F> Var along_last(const char* name, const Var& x, int axis, F f) {
-  const int a = x.value(name).shape().index(axis), last = x.shape().rank() - 1;
-  return a == last ? f(x) : transpose(f(transpose(x, a, last)), a, last);
-}
-
 RowsArgs rows_of(const Tensor& x) {
   const int last = x.shape().rank() - 1;
   return {.rows = around(x.shape(), last, last).outer, .cols = x.shape()[last]};
+}
+
+// y = f(x) along an axis, whose gradient is made of y and dy.
+Var rows_op(const char* name, const Var& x, int axis, void (Backend::*f)(Span, ConstSpan, const RowsArgs&),
+            void (Backend::*grad)(Span, ConstSpan, ConstSpan, const RowsArgs&, double)) {
+  const int a = x.value(name).shape().index(axis), last = x.shape().rank() - 1;
+  if (a != last) return transpose(rows_op(name, transpose(x, a, last), last, f, grad), a, last);
+  const RowsArgs args = rows_of(x.value());
+  const Tensor y = x.value().like();
+  (backend(y.device()).*f)(y, x.value(), args);
+  return record(name, y, {x}, [y, args, grad](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    (backend(g.device()).*grad)(g, y, bw.dy(), args, beta);
+  });
 }
 
 }  // namespace
@@ -62,29 +70,11 @@ Var max(const Var& x, int axis, bool keepdim) {
 }
 
 // y = eˣ/Σeˣ.   dx = y (dy − ⟨y, dy⟩).
-Var softmax(const Var& x, int axis) {
-  return along_last("softmax", x, axis, [](const Var& z) {
-    const RowsArgs args = rows_of(z.value());
-    const Tensor y = z.value().like();
-    backend(y.device()).softmax(y, z.value(), args);
-    return record("softmax", y, {z}, [y, args](Backward& bw) {
-      const auto [g, beta] = bw.slot(0);
-      backend(g.device()).softmax_grad(g, y, bw.dy(), args, beta);
-    });
-  });
-}
+Var softmax(const Var& x, int axis) { return rows_op("softmax", x, axis, &Backend::softmax, &Backend::softmax_grad); }
 
 // y = x − log Σeˣ.   dx = dy − eʸ Σdy.
 Var log_softmax(const Var& x, int axis) {
-  return along_last("log_softmax", x, axis, [](const Var& z) {
-    const RowsArgs args = rows_of(z.value());
-    const Tensor y = z.value().like();
-    backend(y.device()).log_softmax(y, z.value(), args);
-    return record("log_softmax", y, {z}, [y, args](Backward& bw) {
-      const auto [g, beta] = bw.slot(0);
-      backend(g.device()).log_softmax_grad(g, y, bw.dy(), args, beta);
-    });
-  });
+  return rows_op("log_softmax", x, axis, &Backend::log_softmax, &Backend::log_softmax_grad);
 }
 
 // y = log Σeˣ.   dx = eˣ⁻ʸ dy.

@@ -160,16 +160,12 @@ void Var::assign(const Tensor& value) const {
 
 void Var::mark_changed() const { leaf("mark_changed: only leaves change").changed = ++nodes_made; }
 
-void Var::backward() const {
+void Var::backward(const Tensor& given) const {
   if (!needs_grad()) fail("backward: nothing here needs a gradient (no parameter went in, or NoGrad was on)");
-  if (shape().numel() != 1) fail("backward: the loss must be a single number, got ", shape());
-  backward(Tensor::full(shape(), 1, dtype(), device()));
-}
-
-void Var::backward(const Tensor& dy) const {
-  if (!needs_grad()) fail("backward: nothing here needs a gradient (no parameter went in, or NoGrad was on)");
+  if (!given && shape().numel() != 1) fail("backward: the loss must be a single number, got ", shape());
   Node& root = *state_->node;
   if (root.used) fail("backward: this graph has been used already; run the forward pass again");
+  const Tensor dy = given ? given : Tensor::full(shape(), 1, dtype(), device());
   check_together("backward", value(), dy);
   if (!(dy.shape() == shape())) fail("backward: the gradient of ", shape(), " cannot be ", dy.shape());
 

@@ -74,8 +74,7 @@ class Var {
 
   // Runs every rule that leads here, newest first; leaves end up with their gradients. The graph is
   // consumed. Without dy, the gradient of this value itself, it must be a single number: then dy = 1.
-  void backward() const;
-  void backward(const Tensor& dy) const;
+  void backward(const Tensor& dy = {}) const;
 
   // Moves a leaf's value and gradient to other memory of the same shape and type; all its handles
   // follow.

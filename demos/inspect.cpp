@@ -44,10 +44,6 @@ struct Census {
 
 constexpr int bins = 17;  // an odd number: rows of the mean length lie in the middle one
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 // Numbers by value, so that h.2 comes before h.10.
 bool natural_order(const std::string& a, const std::string& b) {
   const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
@@ -80,10 +76,10 @@ std::vector<Part> parts_of(const TensorFile& file, const Options& o) {
   for (const std::string& name : names) {
     const Tensor& t = file.tensors.at(name);
     std::string shown = printable(name);
-    if (shown.rfind("transformer.", 0) == 0) shown.erase(0, 12);
-    if (ends_with(shown, ".weight")) shown.erase(shown.size() - 7);
+    if (shown.starts_with("transformer.")) shown.erase(0, 12);
+    if (shown.ends_with(".weight")) shown.erase(shown.size() - 7);
     const int64_t rows = t.size(o.columns ? 1 : 0), cols = t.size(o.columns ? 0 : 1);
-    if (ends_with(shown, "c_attn") && rows == 3 * cols)
+    if (shown.ends_with("c_attn") && rows == 3 * cols)
       for (int b = 0; b < 3; ++b) parts.push_back({shown + '[' + "qkv"[b] + ']', t, b, 3});
     else
       parts.push_back({shown, t});
@@ -267,7 +263,7 @@ int run(int argc, char** argv) {
   for (const Part& part : parts) print_line(part, o, static_cast<int>(name_width), total);
   std::fputs((summary(o, total, parts.size()) + skipped(file, o)).c_str(), stdout);
   for (const Part& part : parts)
-    if (!o.columns && ends_with(part.name, "c_attn") && part.whole.size(1) == 3 * part.whole.size(0)) {
+    if (!o.columns && part.name.ends_with("c_attn") && part.whole.size(1) == 3 * part.whole.size(0)) {
       std::printf("%s is wider than tall: this file keeps weights as [in, out]; use --columns.\n", part.name.c_str());
       break;
     }

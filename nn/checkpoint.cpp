@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <set>
-#include <type_traits>
 
 #include <nlohmann/json.hpp>
 
@@ -38,12 +37,7 @@ template <class F> void for_each_field(GptConfig& c, F&& f) {
 
 json to_json(GptConfig c) {
   json j;
-  for_each_field(c, [&](const char* key, const auto& field) {
-    if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(field)>>)
-      j[key] = name(field);
-    else
-      j[key] = field;
-  });
+  for_each_field(c, [&](const char* key, const auto& field) { put_setting(j[key], field); });
   return j;
 }
 
@@ -62,12 +56,7 @@ GptConfig config_from(const json& given) {
   if (style == given.end()) fail("the options lack style");
   GptConfig c = parse<Style>(style->get<std::string>()) == Style::modern ? GptConfig::modern() : GptConfig::gpt2();
   for_each_field(c, [&](const char* key, auto& field) {
-    const auto found = find(key);
-    if (found == given.end()) return;
-    if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(field)>>)
-      field = parse<std::remove_cvref_t<decltype(field)>>(found->template get<std::string>());
-    else
-      found->get_to(field);
+    if (const auto found = find(key); found != given.end()) get_setting(*found, field);
   });
   return c;
 }

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "../engine/safetensors.h"
 #include "gpt.h"
@@ -28,6 +29,20 @@ SavedModel load(const std::string& path, Device device = {});
 inline constexpr const char* checkpoint_format = "borealis-gpt-2";
 // Of tensors that are no weights.
 inline constexpr std::string_view optimizer_prefix = "optimizer/";
+
+// A setting in JSON (nlohmann's; not included here), an enumerator as its word.
+template <class Json, class Field> void put_setting(Json& json, const Field& field) {
+  if constexpr (std::is_enum_v<Field>)
+    json = name(field);
+  else
+    json = field;
+}
+template <class Json, class Field> void get_setting(const Json& json, Field& field) {
+  if constexpr (std::is_enum_v<Field>)
+    field = parse<Field>(json.template get<std::string>());
+  else
+    json.get_to(field);
+}
 
 // A list in JSON: of numbers where each piece is a byte, else of characters.
 std::string to_json_text(const Vocabulary& vocabulary);

@@ -71,17 +71,12 @@ Var Attention::operator()(const Var& x, const RotaryTable& rotation, Rng* rng) c
   return proj(causal_attention(q, k, slice(packed, -1, 2 * C, C), heads, options));
 }
 
-void Attention::collect(ParamList& list) const {
-  qkv.collect(list);
-  proj.collect(list);
-}
-
 // --- MLP -------------------------------------------------------------------------------------
 
 namespace {
 
 Linear make_fc(const GptConfig& c, int64_t layer, const Init& init) {
-  Linear::Options o{.bias = c.bias, .std = hidden_std(c, c.n_embd), .neurons = Neurons::rows};
+  LinearOptions o{.bias = c.bias, .std = hidden_std(c, c.n_embd), .neurons = Neurons::rows};
   if (c.mlp == MlpKind::swiglu) {
     o.blocks = 2;
     o.block_names = part_names(c, layer, {"mlp.gate", "mlp.up"});
@@ -108,11 +103,6 @@ Var Mlp::project(const Var& h) const {
   return proj(swiglu(slice(h, -1, 0, H), slice(h, -1, H, H)));
 }
 
-void Mlp::collect(ParamList& list) const {
-  fc.collect(list);
-  proj.collect(list);
-}
-
 // --- block -----------------------------------------------------------------------------------
 
 Block::Block(const GptConfig& c, int64_t layer, const Init& init)
@@ -131,26 +121,10 @@ Var Block::operator()(const Var& x, const RotaryTable& rotation, Rng* rng) const
   return y + drop(mlp(norm2(y)), dropout, rng);
 }
 
-void Block::collect(ParamList& list) const {
-  norm1.collect(list);
-  attention.collect(list);
-  norm2.collect(list);
-  mlp.collect(list);
-}
-
 // --- model -----------------------------------------------------------------------------------
 
-namespace {
-
-const GptConfig& checked(const GptConfig& c) {
-  c.check();
-  return c;
-}
-
-}  // namespace
-
 Gpt::Gpt(const GptConfig& c, Rng& rng, DType dtype, Device device)
-    : config(checked(c)),
+    : config(c.check()),
       tokens(c.style == Style::gpt2 ? "transformer.wte" : "embed", c.vocab, c.n_embd, Init{rng, dtype, device},
              c.style == Style::gpt2 ? 0.02 : 1),
       norm_out(make_norm(c, c.style == Style::gpt2 ? "transformer.ln_f" : "norm2", Init{rng, dtype, device})) {
@@ -164,7 +138,7 @@ Gpt::Gpt(const GptConfig& c, Rng& rng, DType dtype, Device device)
   for (int64_t i = 0; i < c.n_layer; ++i) blocks.emplace_back(c, i, init);
   if (!c.tied)
     head.emplace(gpt2 ? "lm_head" : "proj", c.n_embd, c.vocab, init,
-                 Linear::Options{.bias = c.bias && !gpt2, .std = gpt2 ? 0.02 : 0, .role = Role::head});
+                 LinearOptions{.bias = c.bias && !gpt2, .std = gpt2 ? 0.02 : 0, .role = Role::head});
 }
 
 Var Gpt::embed(const Tensor& ids, Rng* rng) const {
@@ -197,12 +171,9 @@ Var Gpt::loss(const Tensor& ids, const Tensor& targets, Rng* rng) const {
 
 ParamList Gpt::parameters() const {
   ParamList list;
-  tokens.collect(list);
-  if (positions) positions->collect(list);
-  if (norm_in) norm_in->collect(list);
-  for (const Block& block : blocks) block.collect(list);
-  norm_out.collect(list);
-  if (head) head->collect(list);
+  append_all(list, tokens, positions, norm_in);
+  for (const Block& block : blocks) append(list, block);
+  append_all(list, norm_out, head);
   return list;
 }
 

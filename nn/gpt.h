@@ -23,7 +23,7 @@ struct Attention {
   // x: [B, T, C]. `rotation` is empty with learned positions; `rng` is null when nothing is
   // dropped.
   Var operator()(const Var& x, const RotaryTable& rotation, Rng* rng) const;
-  void collect(ParamList& list) const;
+  void collect(ParamList& list) const { append_all(list, qkv, proj); }
 };
 
 // Two layers with a nonlinearity between:  y = proj(f(fc(x))).
@@ -36,7 +36,7 @@ struct Mlp {
 
   Var operator()(const Var& x) const { return project(fc(x)); }
   Var project(const Var& h) const;  // proj(f(h)) of h = fc(x)
-  void collect(ParamList& list) const;
+  void collect(ParamList& list) const { append_all(list, fc, proj); }
 };
 
 // Pre-norm residual block:  x += attention(norm1(x));  x += mlp(norm2(x)).
@@ -51,7 +51,7 @@ struct Block {
 
   Var attend(const Var& x, const RotaryTable& rotation, Rng* rng) const;  // its first half
   Var operator()(const Var& x, const RotaryTable& rotation, Rng* rng) const;
-  void collect(ParamList& list) const;
+  void collect(ParamList& list) const { append_all(list, norm1, attention, norm2, mlp); }
 };
 
 struct Gpt {

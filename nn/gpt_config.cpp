@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace borealis {
 
@@ -24,16 +25,12 @@ GptConfig GptConfig::modern() {
   return c;
 }
 
-void GptConfig::check() const {
+const GptConfig& GptConfig::check() const {
   constexpr int64_t most = 1 << 20;  // of anything: a typo, not a model
-  const struct {
-    const char* name;
-    int64_t value;
-  } sizes[] = {
-      {"vocab", vocab}, {"block_size", block_size}, {"n_layer", n_layer}, {"n_head", n_head}, {"n_embd", n_embd}};
-  for (const auto& size : sizes)
-    if (size.value < 1 || size.value > most)
-      fail("gpt: ", size.name, " = ", size.value, " makes no model; give a number from 1 to ", most);
+  for (const auto& [name, size] :
+       {std::pair("vocab", vocab), std::pair("block_size", block_size), std::pair("n_layer", n_layer),
+        std::pair("n_head", n_head), std::pair("n_embd", n_embd)})
+    if (size < 1 || size > most) fail("gpt: ", name, " = ", size, " makes no model; give a number from 1 to ", most);
   if (n_embd % n_head)
     fail("gpt: n_embd = ", n_embd, " is not divisible by n_head = ", n_head,
          "; each head takes n_embd / n_head channels");
@@ -47,6 +44,7 @@ void GptConfig::check() const {
   if (!(dropout >= 0 && dropout < 1)) fail("gpt: dropout = ", dropout, " must be in [0, 1)");
   if (!(norm_eps >= 0) || !(attention_scale >= 0) || !(logit_cap >= 0))
     fail("gpt: norm_eps, attention_scale and logit_cap must not be negative");
+  return *this;
 }
 
 int64_t parameter_count(const GptConfig& c) {

@@ -41,8 +41,8 @@ struct GptConfig {
   // The optimizer-track model: ReLU² units can die in it.
   static GptConfig modern();
 
-  // Fails in one sentence on sizes that make no model.
-  void check() const;
+  // These settings; fails in one sentence on sizes that make no model.
+  const GptConfig& check() const;
 };
 
 // How many numbers such a model's weights are, without making it; the largest int64_t where that

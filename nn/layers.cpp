@@ -17,7 +17,7 @@ Parameter make(const std::string& name, Role role, const Tensor& value) {
 
 }  // namespace
 
-Linear::Linear(const std::string& name, int64_t in, int64_t out, const Init& init, const Options& o)
+Linear::Linear(const std::string& name, int64_t in, int64_t out, const Init& init, const LinearOptions& o)
     : weight(make(name + ".weight", o.role,
                   init.normal({out, in}, o.std.value_or(1 / std::sqrt(static_cast<double>(in)))))) {
   weight.neurons = o.neurons;
@@ -30,11 +30,6 @@ Linear::Linear(const std::string& name, int64_t in, int64_t out, const Init& ini
   bias.block_names = with_suffix(o.block_names, ".bias");
 }
 
-void Linear::collect(ParamList& list) const {
-  list.push_back(weight);
-  if (bias.var) list.push_back(bias);
-}
-
 Embedding::Embedding(const std::string& name, int64_t count, int64_t width, const Init& init, double std)
     : weight(make(name + ".weight", Role::embedding, init.normal({count, width}, std))) {}
 
@@ -42,11 +37,6 @@ Norm::Norm(NormKind kind_, const std::string& gain_name, const std::string& bias
            const Init& init)
     : kind(kind_), eps(eps_), gain(make(gain_name, Role::vector, Tensor::full({width}, 1, init.dtype, init.device))) {
   if (!bias_name.empty()) bias = make(bias_name, Role::vector, init.normal({width}, 0));
-}
-
-void Norm::collect(ParamList& list) const {
-  list.push_back(gain);
-  if (bias.var) list.push_back(bias);
 }
 
 }  // namespace borealis

@@ -25,6 +25,16 @@ struct Init {
   }
 };
 
+// Appends the parameters of layers, in order; one that is absent is passed over.
+inline void append(ParamList& list, const Parameter& p) {
+  if (p.var) list.push_back(p);
+}
+template <class Layer> void append(ParamList& list, const Layer& layer) { layer.collect(list); }
+template <class Layer> void append(ParamList& list, const std::optional<Layer>& layer) {
+  if (layer) layer->collect(list);
+}
+template <class... Layers> void append_all(ParamList& list, const Layers&... layers) { (append(list, layers), ...); }
+
 struct LinearOptions {
   bool bias = true;
   // Of the initial weights; absent: 1/√in, so that inputs of spread 1 give outputs of spread 1.
@@ -39,11 +49,10 @@ struct LinearOptions {
 struct Linear {
   Parameter weight, bias;  // bias.var is undefined when the layer has none
 
-  using Options = LinearOptions;
-  Linear(const std::string& name, int64_t in, int64_t out, const Init& init, const Options& o = {});
+  Linear(const std::string& name, int64_t in, int64_t out, const Init& init, const LinearOptions& o = {});
 
   Var operator()(const Var& x) const { return linear(x, weight.var, bias.var); }
-  void collect(ParamList& list) const;
+  void collect(ParamList& list) const { append_all(list, weight, bias); }
 };
 
 // A table of vectors, one for each id.
@@ -71,7 +80,7 @@ struct Norm {
   Var operator()(const Var& x) const {
     return kind == NormKind::layer ? layer_norm(x, gain.var, bias.var, eps) : rms_norm(x, gain.var, eps);
   }
-  void collect(ParamList& list) const;
+  void collect(ParamList& list) const { append_all(list, gain, bias); }
 };
 
 }  // namespace borealis

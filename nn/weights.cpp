@@ -18,20 +18,16 @@ template <class F> void for_each_part(const Parameter& p, const Tensor& whole, F
   for (int64_t b = 0; b < p.blocks; ++b) f(p.block_names[static_cast<size_t>(b)], whole.rows(b * rows, rows));
 }
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 // The weights that Hugging Face's GPT-2 keeps as Conv1D, [in, out].
 bool is_conv1d(const std::string& name) {
-  return ends_with(name, "attn.c_attn.weight") || ends_with(name, "attn.c_proj.weight") ||
-         ends_with(name, "mlp.c_fc.weight") || ends_with(name, "mlp.c_proj.weight");
+  return name.ends_with("attn.c_attn.weight") || name.ends_with("attn.c_proj.weight") ||
+         name.ends_with("mlp.c_fc.weight") || name.ends_with("mlp.c_proj.weight");
 }
 
 const std::string prefix = "transformer.";
 
 std::string without_prefix(const std::string& name) {
-  return name.rfind(prefix, 0) == 0 ? name.substr(prefix.size()) : name;
+  return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
 }
 
 using TensorMap = std::map<std::string, Tensor>;
@@ -45,7 +41,7 @@ TensorMap::const_iterator find(const TensorMap& tensors, const std::string& name
 // "h.12.attn.bias" and "h.12.attn.masked_bias": the causal mask, which PyTorch keeps as a buffer.
 bool is_mask(const std::string& name) {
   const std::string rest = without_prefix(name);
-  if (rest.rfind("h.", 0) != 0) return false;
+  if (!rest.starts_with("h.")) return false;
   const size_t digits = rest.find_first_not_of("0123456789", 2);
   if (digits == 2 || digits == std::string::npos) return false;
   const std::string buffer = rest.substr(digits);
@@ -69,7 +65,7 @@ bool may_be_left(const std::string& name, const Tensor& t, const TensorMap& tens
 // Whether a file stores its Conv1D weights transposed: c_attn [3C, C] shows it, being never square.
 bool stores_transposed(const ParamList& params, const TensorMap& tensors) {
   for (const Parameter& p : params) {
-    if (!ends_with(p.name, "attn.c_attn.weight")) continue;
+    if (!p.name.ends_with("attn.c_attn.weight")) continue;
     const auto it = find(tensors, p.name);
     return it != tensors.end() && it->second.shape() == Shape{p.var.shape()[1], p.var.shape()[0]};
   }

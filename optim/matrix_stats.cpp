@@ -52,10 +52,7 @@ double effective_rank(const Eigen::VectorXd& squares) {
 }  // namespace
 
 Quartiles quartiles(std::vector<double> values) {
-  if (values.empty()) {
-    constexpr double none = std::numeric_limits<double>::quiet_NaN();
-    return {none, none, none, none, none};
-  }
+  if (values.empty()) values = {std::numeric_limits<double>::quiet_NaN()};
   std::sort(values.begin(), values.end());
   const auto at = [&](double p) {
     const double place = p * static_cast<double>(values.size() - 1);

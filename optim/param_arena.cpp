@@ -10,8 +10,6 @@ namespace borealis {
 
 namespace {
 
-bool is_matrix(const Parameter& p) { return p.var.shape().rank() == 2; }
-
 void check(const ParamList& params) {
   if (params.empty()) fail("arena: there are no parameters");
   std::set<std::string> names;
@@ -31,7 +29,7 @@ void check(const ParamList& params) {
 
 // The shape that spectral optimizers see, if they see it at all: what must lie without gaps.
 auto block_shape(const Parameter& p) {
-  if (p.role != Role::hidden_matrix || !is_matrix(p)) return std::tuple(int64_t{0}, int64_t{0});
+  if (p.role != Role::hidden_matrix || p.var.shape().rank() != 2) return std::tuple(int64_t{0}, int64_t{0});
   return std::tuple(p.var.shape()[0] / p.blocks, p.var.shape()[1]);
 }
 

@@ -5,16 +5,6 @@
 
 namespace borealis {
 
-double LearningRates::of(Role role) const {
-  switch (role) {
-    case Role::hidden_matrix: return hidden_matrix;
-    case Role::embedding: return embedding;
-    case Role::head: return head;
-    case Role::vector: return vector;
-  }
-  return vector;
-}
-
 void check_state(const std::string& who, const OptimizerState& own, const OptimizerState& saved) {
   if (saved.step < 0) fail(who, ": the saved state is at step ", saved.step);
   for (const auto& [key, tensor] : own.tensors) {

@@ -3,6 +3,7 @@
 // optim/optimizer.h.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -21,7 +22,7 @@ struct LearningRates {
   LearningRates(double hidden, double embed, double head_lr, double vector_lr)
       : hidden_matrix(hidden), embedding(embed), head(head_lr), vector(vector_lr) {}
 
-  double of(Role role) const;
+  double of(Role role) const { return std::array{hidden_matrix, embedding, head, vector}[static_cast<size_t>(role)]; }
   // All four times a schedule's factor.
   LearningRates operator*(double factor) const {
     return {hidden_matrix * factor, embedding * factor, head * factor, vector * factor};

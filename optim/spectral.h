@@ -16,7 +16,6 @@ class Spectral final : public Part {
 
   void step(const LearningRates& lr) override;  // takes lr.hidden_matrix
   OptimizerState state() const override;
-  const SpectralConfig& config() const { return config_; }
 
   // From the next step on, shows `observer` what each batch of matrices went through (at the cost of
   // two copies); an empty one stops that.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "optim/riemannian.h"
+#include "optim/stages.h"
 
 namespace borealis {
 
@@ -21,7 +22,7 @@ const struct {
   const char *key, *name, *settings;
   double lr;
   const char* source;
-} rows[] = {
+} table[] = {
     {"aurora", "Aurora", "mu=0.9,polar=polar_express6,balance=leverage", 0.025,
      "arXiv 2606.27715; polar factor and momentum chosen on the nano preset"},
     {"aurora_release", "Aurora (release)", "polar=cans12,balance=published", 0.02,
@@ -158,7 +159,7 @@ std::string joined(const std::vector<std::string>& parts) {
 std::span<const SpectralMethod> spectral_methods() {
   static const std::vector<SpectralMethod> methods = [] {
     std::vector<SpectralMethod> all;
-    for (const auto& row : rows) {
+    for (const auto& row : table) {
       all.push_back({row.key, {.name = row.name, .direction = {.balance = Balance::none}}, row.lr, row.source});
       set_stages(all.back().config, row.settings);
     }
@@ -213,14 +214,10 @@ std::string stages(const SpectralConfig& c) {
 // --- costs -----------------------------------------------------------------------------------
 
 double state_per_weight(const SpectralConfig& c, int64_t rows, int64_t cols) {
-  const auto m = static_cast<double>(rows), n = static_cast<double>(cols);
-  double state = c.momentum == Momentum::none ? 0 : 1;
-  if (c.pre == Pre::second_moment) state += 1;
-  if (c.post == Post::element_moment) state += 1;
-  if (c.post == Post::row_moment) state += 1 / n;
-  if (c.post == Post::longer_moment) state += 1 / std::min(m, n);
-  if (c.post == Post::even_rows_moment && m > n) state += 1 / n;
-  return state;
+  const Tensor like({1, rows, cols});
+  int64_t kept = 0;
+  for (const Tensor& state : {momentum_state(c, like), pre_state(c, like), post_state(c, like)}) kept += state.numel();
+  return static_cast<double>(kept) / static_cast<double>(like.numel());
 }
 
 double spectral_flops(const SpectralConfig& c, int64_t rows, int64_t cols) {

@@ -244,6 +244,35 @@ TEST_CASE("Var: printed with its value and its gradient") {
   CHECK(printed(x) == "f64[2] {1, 2}, min 1, mean 1.5, max 2; gradient f64[2] {2, 4}, min 2, mean 3, max 4");
 }
 
+TEST_CASE("backward: from a gradient of the result's own shape") {
+  const Var w = leaf({1, 2});
+  const Tensor dy = Tensor::of<double>({2}, {3, -1});
+  square(w).backward(dy);
+  CHECK(gradient(w) == Numbers{6, -4});
+  (w * 2).backward(dy);  // a second graph adds
+  CHECK(gradient(w) == Numbers{12, -6});
+  CHECK(dy.to_vector<double>() == Numbers{3, -1});
+  CHECK_THROWS_WITH_AS(square(w).backward(Tensor::full({}, 1, DType::f64)),
+                       "backward: the gradient of [2] cannot be []", std::invalid_argument);
+  CHECK_THROWS_AS(square(w).backward(Tensor::full({2}, 1, DType::f32)), std::invalid_argument);
+  w.backward(dy);  // a leaf alone is its own result
+  CHECK(gradient(w) == Numbers{3, -1});
+}
+
+TEST_CASE("set_grad: as if backward() had left it") {
+  const Var w = leaf({1, 2});
+  const Tensor g = Tensor::of<double>({2}, {5, 7});
+  w.set_grad(g);
+  g.fill(0);  // the numbers were copied
+  CHECK(gradient(w) == Numbers{5, 7});
+  sum(square(w)).backward();
+  CHECK(gradient(w) == Numbers{7, 11});
+  CHECK(w.is_leaf());
+  CHECK_FALSE(square(w).is_leaf());
+  CHECK_FALSE(Var(g).is_leaf());
+  CHECK_THROWS_WITH_AS(square(w).set_grad(g), "set_grad: only leaves are given a gradient", std::invalid_argument);
+}
+
 TEST_CASE("assign: gradient descent reads like its formula") {
   const Var w = leaf({1, 2});
   sum(square(w)).backward();

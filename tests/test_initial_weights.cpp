@@ -38,10 +38,6 @@ void check_normal(const Tensor& weight, double std) {
   CHECK(std::abs(s.std - std) <= error / std::sqrt(2.0));
 }
 
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 // The documented spread of a parameter, told by the end of its name; gains and biases are apart.
 using Table = std::vector<std::pair<const char*, double>>;
 
@@ -50,13 +46,13 @@ void check_model(const GptConfig& c, const Table& table) {
   for (const Parameter& p : Gpt(c, rng).parameters()) {
     INFO(p.name, " ", p.var.shape());
     if (p.role == Role::vector) {
-      const bool bias = ends_with(p.name, ".bias");
+      const bool bias = p.name.ends_with(".bias");
       for (const double x : p.var.value().to_vector<double>()) CHECK(x == (bias ? 0 : 1));
       continue;
     }
     int found = 0;
     for (const auto& [end, std] : table)
-      if (ends_with(p.name, end)) {
+      if (p.name.ends_with(end)) {
         ++found;
         const int64_t rows = p.var.shape()[0] / p.blocks;
         for (int64_t b = 0; b < p.blocks; ++b) check_normal(p.var.value().rows(b * rows, rows), std);

@@ -149,7 +149,7 @@ std::string range(const std::vector<double>& values, const char* format) {
   double low = std::numeric_limits<double>::infinity(), high = -low;
   const auto show = [&](double v) {
     const std::string number = text(format, v);
-    return number.rfind("0.", 0) == 0 ? number.substr(1) : number;
+    return number.starts_with("0.") ? number.substr(1) : number;
   };
   for (const double v : values) {
     if (v < low) low = v, least = show(v);

@@ -13,6 +13,7 @@
 #include "demos/run/flags.h"
 #include "demos/run/presets.h"
 #include "engine/error.h"
+#include "nn/checkpoint.h"
 #include "optim/spectral_methods.h"
 
 namespace borealis {
@@ -292,12 +293,7 @@ void check(const TrainOptions& o) {
 
 nlohmann::json to_json(const TrainOptions& o) {
   nlohmann::json j;
-  for_each_setting(o, [&](const char* key, const auto& field, const char*) {
-    if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(field)>>)
-      j[key] = name(field);
-    else
-      j[key] = field;
-  });
+  for_each_setting(o, [&](const char* key, const auto& field, const char*) { put_setting(j[key], field); });
   j["vocab"] = o.model.vocab;
   if (o.spectral()) j["stages"] = all_stages(spectral_config(o));
   return j;
@@ -306,12 +302,7 @@ nlohmann::json to_json(const TrainOptions& o) {
 TrainOptions train_options_from_json(const nlohmann::json& j) {
   TrainOptions o;
   if (parse<Style>(j.at("style").get<std::string>()) == Style::modern) o.model = GptConfig::modern();
-  for_each_setting(o, [&](const char* key, auto& field, const char*) {
-    if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(field)>>)
-      field = parse<std::remove_cvref_t<decltype(field)>>(j.at(key).get<std::string>());
-    else
-      j.at(key).get_to(field);
-  });
+  for_each_setting(o, [&](const char* key, auto& field, const char*) { get_setting(j.at(key), field); });
   j.at("vocab").get_to(o.model.vocab);
   o.stages.name = o.optimizer;
   if (o.spectral()) set_stages(o.stages, j.at("stages").get<std::string>());
