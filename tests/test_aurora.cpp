@@ -3,6 +3,7 @@
 #include "optim/aurora.h"
 #include "tests/compare.h"
 #include "tests/matrices.h"
+#include "tests/near.h"
 
 using namespace borealis;
 
@@ -41,13 +42,13 @@ TEST_CASE("aurora: both ways of balancing give the same direction") {
 // One draw, exact polar factors. The values to expect are those of another draw: two digits.
 TEST_CASE("aurora: row lengths come out even") {
   const Tensor iid = normal({256, 64}, DType::f64), skewed = with_uneven_rows(iid, 1);
-  CHECK(row_cv(polar(iid, Polar::svd)) == doctest::Approx(.071).epsilon(.15));
-  CHECK(row_cv(polar(skewed, Polar::svd)) == doctest::Approx(.63).epsilon(.15));
+  CHECK(row_cv(polar(iid, Polar::svd)) == near(.071).epsilon(.15));
+  CHECK(row_cv(polar(skewed, Polar::svd)) == near(.63).epsilon(.15));
   for (const Balance balance : balances) {
     for (const Tensor& G : {iid, skewed}) {
-      CHECK(cv(G, 1, .5, balance) == doctest::Approx(.0386).epsilon(.15));
-      CHECK(cv(G, 2, .5, balance) == doctest::Approx(.0105).epsilon(.25));
-      CHECK(cv(G, 3, .5, balance) == doctest::Approx(.0031).epsilon(.35));
+      CHECK(cv(G, 1, .5, balance) == near(.0386).epsilon(.15));
+      CHECK(cv(G, 2, .5, balance) == near(.0105).epsilon(.25));
+      CHECK(cv(G, 3, .5, balance) == near(.0031).epsilon(.35));
       CHECK(cv(G, 30, .5, balance) < 1e-9);
     }
     CHECK(cv(iid, 2, 2. / 3, balance) < 0.7 * cv(iid, 2, .5, balance));

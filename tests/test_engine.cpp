@@ -13,6 +13,7 @@
 #include "engine/parallel.h"
 #include "engine/rng.h"
 #include "tests/compare.h"
+#include "tests/near.h"
 
 using namespace borealis;
 using doctest::Contains;
@@ -208,10 +209,10 @@ TEST_CASE("rng: streams differ, steps resume, moments are right") {
   };
   const auto [mean, variance] = moments(Rng(3).normal({100001}, 2, DType::f64));
   CHECK(std::abs(mean) < 0.03);
-  CHECK(variance == doctest::Approx(4).epsilon(0.02));
+  CHECK(variance == near(4).epsilon(0.02));
   const auto [middle, spread] = moments(Rng(3).uniform({100000}, -1, 1, DType::f64));
   CHECK(std::abs(middle) < 0.01);
-  CHECK(spread == doctest::Approx(1. / 3).epsilon(0.02));
+  CHECK(spread == near(1. / 3).epsilon(0.02));
 
   int counts[3] = {};
   for (int i = 0; i < 3000; ++i) ++counts[b.below(3)];
@@ -266,7 +267,7 @@ TEST_CASE("reductions: sum of squares, finiteness, maximum with NaN and ties") {
   cpu.sum_squares(y, x);
   long double expected = 0;
   for (const double v : numbers(x)) expected += static_cast<long double>(v) * v;
-  CHECK(y.item() == doctest::Approx(static_cast<double>(expected)).epsilon(1e-14));
+  CHECK(y.item() == near(static_cast<double>(expected)).epsilon(1e-14));
 
   CHECK(cpu.all_finite(x));
   for (const double bad : {HUGE_VAL, -HUGE_VAL, std::nan("")}) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/fixture_cases.h"
+#include "tests/near.h"
 
 using namespace borealis;
 using doctest::Contains;
@@ -37,7 +38,7 @@ TEST_CASE("fixtures: a wrong number fails its case, an unknown method is skipped
   CHECK(write(R"({"square_root": {"op": "sqrt"}})", 2).ok);
   const FixtureResult wrong = write(R"({"square_root": {"op": "sqrt"}})", 2.001);
   CHECK_FALSE(wrong.ok);
-  CHECK(wrong.error_f64 == doctest::Approx(0.001 / 2.001));
+  CHECK(wrong.error_f64 == near(0.001 / 2.001));
   CHECK(line(wrong) == "ops square_root 5.0e-04 5.0e-04 FAIL");
   const FixtureResult unknown = write(R"({"square_root": {"op": "cube_root"}})", 2);
   CHECK(line(unknown) == "ops square_root - - skipped (needs cube_root)");

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "nn/gpt.h"
+#include "tests/near.h"
 
 using namespace borealis;
 
@@ -114,6 +115,6 @@ TEST_CASE("layers: a Linear that was told nothing keeps the spread of its inputs
   CHECK(layer.weight.role == Role::hidden_matrix);
   check_normal(layer.weight.var.value(), 1 / std::sqrt(400.0));
   for (const double b : layer.bias.var.value().to_vector<double>()) CHECK(b == 0);
-  CHECK(spread(layer(rng.normal({50, 400}, 1)).value().to_vector<double>()).std == doctest::Approx(1).epsilon(0.05));
+  CHECK(spread(layer(rng.normal({50, 400}, 1)).value().to_vector<double>()).std == near(1).epsilon(0.05));
   check_normal(Linear("zeros", 40, 30, {rng}, {.std = 0}).weight.var.value(), 0);
 }

@@ -5,6 +5,7 @@
 
 #include "optim/matrix_stats.h"
 #include "tests/matrices.h"
+#include "tests/near.h"
 
 using namespace borealis;
 
@@ -54,8 +55,8 @@ TEST_CASE("matrix stats: variation") {
   CHECK(variation({2, 2, 2}) == 0);
   CHECK(variation({0, 0}) == 0);
   CHECK(variation({}) == 0);
-  CHECK(variation({0, 0, 0, 4}) == doctest::Approx(std::sqrt(3.0)).epsilon(1e-15));
-  CHECK(variation({1e9, 1e9 + 2}) == doctest::Approx(1e-9).epsilon(1e-6));
+  CHECK(variation({0, 0, 0, 4}) == near(std::sqrt(3.0)).epsilon(1e-15));
+  CHECK(variation({1e9, 1e9 + 2}) == near(1e-9).epsilon(1e-6));
 }
 
 TEST_CASE("matrix stats: norms of rows and columns, matrix after matrix") {
@@ -79,7 +80,7 @@ TEST_CASE("matrix stats: norms of rows and columns, matrix after matrix") {
 TEST_CASE("matrix stats: effective rank of known spectra") {
   for (const DType dtype : floats) {
     const double exact = dtype == DType::f64 ? 1e-11 : 1e-5;
-    const auto close = [&](double rank) { return doctest::Approx(rank).epsilon(exact); };
+    const auto close = [&](double rank) { return near(rank).epsilon(exact); };
 
     const Tensor I = Tensor::zeros({7, 7}, dtype);
     backend(I.device()).add_to_diagonal(Matrix(I).view(), 3, 0);
@@ -89,7 +90,7 @@ TEST_CASE("matrix stats: effective rank of known spectra") {
     CHECK(rank_of(Tensor::zeros({0, 3}, dtype)) == 0);
     CHECK(rank_of(Tensor::full({1, 1}, -2, dtype)) == 1);
     const Matrix one_direction = normal({33, 1}, dtype) * normal({1, 20}, dtype, 2);
-    CHECK(rank_of(one_direction) == doctest::Approx(1).epsilon(dtype == DType::f64 ? 1e-13 : 1e-3));
+    CHECK(rank_of(one_direction) == near(1).epsilon(dtype == DType::f64 ? 1e-13 : 1e-3));
 
     const Tensor X = geometric(50, 24, .8).to(dtype);
     CHECK(rank_of(X) == close(geometric_rank(24, .8)));
@@ -105,7 +106,7 @@ TEST_CASE("matrix stats: effective rank of known spectra") {
     for (int64_t i = 0; i < 3; ++i) CHECK(ranks[size_t(i)] == close(rank_of(Matrix(batch).at(i))));
   }
   // Most singular values are below what the Gram matrix can tell from 0.
-  CHECK(rank_of(geometric(100, 80, .5)) == doctest::Approx(geometric_rank(80, .5)).epsilon(2e-5));
+  CHECK(rank_of(geometric(100, 80, .5)) == near(geometric_rank(80, .5)).epsilon(2e-5));
 }
 
 TEST_CASE("matrix stats: the effective rank of what is not finite is NaN") {

@@ -6,6 +6,7 @@
 
 #include "optim/spectral.h"
 #include "tests/compare.h"
+#include "tests/near.h"
 #include "tests/small_model.h"
 
 using namespace borealis;
@@ -238,7 +239,7 @@ TEST_CASE("methods: how large updates are") {
       optimizer.step(1e-3);
       axpby(before, 1, one.w(), -1);
       const double rms = std::sqrt(dot(before, before) / static_cast<double>(before.numel())) / 1e-3;
-      CHECK(rms == doctest::Approx(shape == tall ? line.rms_tall : line.rms_wide).epsilon(0.2));
+      CHECK(rms == near(shape == tall ? line.rms_tall : line.rms_wide).epsilon(0.2));
     }
   }
 }
@@ -365,8 +366,7 @@ TEST_CASE("methods: the state is as large as the table says") {
       const OptimizerState state = Spectral(one.arena, row.config).state();
       for (const auto& [key, tensor] : state.tensors) numbers += tensor.numel();
       CHECK(static_cast<double>(numbers) ==
-            doctest::Approx(static_cast<double>(shape.numel()) * state_per_weight(row.config, shape[0], shape[1]))
-                .epsilon(1e-9));
+            near(static_cast<double>(shape.numel()) * state_per_weight(row.config, shape[0], shape[1])).epsilon(1e-9));
     }
   });
 }

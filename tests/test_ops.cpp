@@ -12,6 +12,7 @@
 #include "engine/math.h"
 #include "engine/parallel.h"
 #include "tests/compare.h"
+#include "tests/near.h"
 #include "tests/op_cases.h"
 
 using namespace borealis;
@@ -252,7 +253,7 @@ TEST_CASE("cross entropy: rows that do not count have no gradient, and none left
   CHECK(g[0] == 0);
   CHECK(g[1] == 0);
   CHECK(g[2] == 0);
-  CHECK(g[4] == doctest::Approx(std::exp(5.) / (std::exp(4.) + std::exp(5.) + std::exp(6.)) - 1));
+  CHECK(g[4] == near(std::exp(5.) / (std::exp(4.) + std::exp(5.) + std::exp(6.)) - 1));
 
   const Var none = Var::leaf(Tensor::of<double>({2, 3}, {1, 2, 3, 4, 5, 6}));
   const Var loss = cross_entropy(none, Tensor::of<int32_t>({2}, {-1, -1}));
@@ -264,7 +265,7 @@ TEST_CASE("cross entropy: rows that do not count have no gradient, and none left
 TEST_CASE("softmax and log-softmax: numbers far apart give no NaN") {
   const Var x(Tensor::of<float>({3}, {-1e30f, 0, 1e30f}));
   CHECK(softmax(x).value().to_vector<double>() == std::vector<double>{0, 0, 1});
-  CHECK(logsumexp(x).item() == doctest::Approx(1e30));
+  CHECK(logsumexp(x).item() == near(1e30));
 }
 
 TEST_CASE("dropout: p of the numbers go, the rest grows, the mean stays") {
@@ -273,7 +274,7 @@ TEST_CASE("dropout: p of the numbers go, the rest grows, the mean stays") {
   int64_t zeros = 0;
   for (const double v : y.value().to_vector<double>()) {
     zeros += v == 0;
-    CHECK((v == 0 || v == doctest::Approx(1.25)));
+    CHECK((v == 0 || v == near(1.25)));
   }
-  CHECK(static_cast<double>(zeros) == doctest::Approx(20000).epsilon(0.03));
+  CHECK(static_cast<double>(zeros) == near(20000).epsilon(0.03));
 }

@@ -10,6 +10,7 @@
 #include "optim/schedule.h"
 #include "optim/spectral.h"
 #include "tests/compare.h"
+#include "tests/near.h"
 #include "tests/small_model.h"
 
 using namespace borealis;
@@ -38,7 +39,7 @@ TEST_CASE("arena: values and gradients move with their Vars") {
     squares += frobenius_squares(grads[i].reshape({1, grads[i].numel()})).item();
   }
   // The gaps are zero: the norm of the block is that of the gradients.
-  CHECK(clip_grad_norm(arena, 0).item() == doctest::Approx(std::sqrt(squares)).epsilon(1e-6));
+  CHECK(clip_grad_norm(arena, 0).item() == near(std::sqrt(squares)).epsilon(1e-6));
 }
 
 TEST_CASE("arena: equal block shapes lie side by side") {
@@ -63,7 +64,7 @@ TEST_CASE("arena: gradients that did not arrive count as zero") {
   arena.finish_gradients();
   for (const Parameter& p : list)
     CHECK(same_bytes(p.var.grad(), Tensor::full(p.var.shape(), p.name == "h.0.up" ? 2 : 0, DType::f32)));
-  CHECK(clip_grad_norm(arena, 0).item() == doctest::Approx(2 * std::sqrt(32 * 8)));
+  CHECK(clip_grad_norm(arena, 0).item() == near(2 * std::sqrt(32 * 8)));
 
   // Optimizers see to it themselves: nothing of an older generation is taken.
   set_gradients(list, 2);
@@ -152,8 +153,7 @@ TEST_CASE("AdamW: without memory it is sign descent") {
   AdamW(one.arena, {.beta1 = 0, .beta2 = 0, .eps = 1e-30, .weight_decay = 0}).step(.125);
   for (int64_t i = 0; i < 35; ++i) {
     const double g = one.list[0].var.grad().data<double>()[i];
-    CHECK(one.w().data<double>()[i] ==
-          doctest::Approx(before.data<double>()[i] - std::copysign(.125, g)).epsilon(1e-14));
+    CHECK(one.w().data<double>()[i] == near(before.data<double>()[i] - std::copysign(.125, g)).epsilon(1e-14));
   }
 }
 
@@ -267,11 +267,11 @@ TEST_CASE("optimizers: the same bytes for any number of threads") {
 
 TEST_CASE("schedules: warm-up and cosine as nanoGPT has them") {
   const auto lr = [](int64_t step) { return warmup_cosine(step, 100, 2000, 1e-3, 1e-4); };
-  CHECK(lr(0) == doctest::Approx(1e-3 / 101));
-  CHECK(lr(99) == doctest::Approx(1e-3 * 100 / 101));
+  CHECK(lr(0) == near(1e-3 / 101));
+  CHECK(lr(99) == near(1e-3 * 100 / 101));
   CHECK(lr(100) == 1e-3);
-  CHECK(lr(1050) == doctest::Approx(5.5e-4));
-  CHECK(lr(575) == doctest::Approx(1e-4 + .5 * (1 + std::sqrt(.5)) * 9e-4));
+  CHECK(lr(1050) == near(5.5e-4));
+  CHECK(lr(575) == near(1e-4 + .5 * (1 + std::sqrt(.5)) * 9e-4));
   CHECK(lr(2000) == 1e-4);
   CHECK(lr(5000) == 1e-4);
   CHECK(warmup_cosine(0, 0, 0, 1, .1) == .1);
@@ -279,11 +279,11 @@ TEST_CASE("schedules: warm-up and cosine as nanoGPT has them") {
 
 TEST_CASE("schedules: warm-up, constant, linear to zero") {
   const auto lr = [](int64_t step) { return warmup_linear(step, 4, 100, 2, .7); };
-  CHECK(lr(0) == doctest::Approx(2. / 5));
+  CHECK(lr(0) == near(2. / 5));
   CHECK(lr(4) == 2);
   CHECK(lr(30) == 2);
-  CHECK(lr(65) == doctest::Approx(1));
-  CHECK(lr(99) == doctest::Approx(2. / 70));
+  CHECK(lr(65) == near(1));
+  CHECK(lr(99) == near(2. / 70));
   CHECK(lr(100) == 0);
   CHECK(lr(200) == 0);
   CHECK(warmup_linear(99, 0, 100, 2, 0) == 2);

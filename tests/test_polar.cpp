@@ -4,6 +4,7 @@
 #include "optim/polar.h"
 #include "tests/compare.h"
 #include "tests/matrices.h"
+#include "tests/near.h"
 
 using namespace borealis;
 
@@ -31,8 +32,8 @@ TEST_CASE("polar: the CANS table is the generator's") {
   for (size_t i = 0; i < 9; ++i) {
     const double S = a * a + a * b + b * b, e = std::pow(S / 3, 1.5);
     const double den = 2 * e + a * a * b + a * b * b;
-    CHECK(steps[i][0] == doctest::Approx(2 * S / den).epsilon(1e-13));
-    CHECK(steps[i][1] == doctest::Approx(-2 / den).epsilon(1e-13));
+    CHECK(steps[i][0] == near(2 * S / den).epsilon(1e-13));
+    CHECK(steps[i][1] == near(-2 / den).epsilon(1e-13));
     const double error = (2 * e - a * a * b - a * b * b) / den;
     a = 1 - error;
     b = 1 + error;
@@ -44,7 +45,7 @@ TEST_CASE("polar: small singular values grow by the product of the linear coeffi
   const Tensor X = Tensor::of<double>({2, 2}, {1e-6, 0, 0, 1});
   for (size_t i = 0; i < iterations.size(); ++i) {
     const double sigma = 1e-6 / polar_table(iterations[i]).safety;
-    CHECK(polar(X, iterations[i]).tensor().data<double>()[0] / sigma == doctest::Approx(slopes[i]).epsilon(1e-4));
+    CHECK(polar(X, iterations[i]).tensor().data<double>()[0] / sigma == near(slopes[i]).epsilon(1e-4));
   }
 }
 
@@ -67,7 +68,7 @@ TEST_CASE("polar: a diagonal matrix goes through the table's steps number by num
         x *= a + b * x * x + c * x * x * x * x;
         if (!table.mean.empty()) mean += table.mean[t + 1] * x;
       }
-      CHECK(U.data<double>()[5 * i] == doctest::Approx(table.mean.empty() ? x : mean).epsilon(1e-9));
+      CHECK(U.data<double>()[5 * i] == near(table.mean.empty() ? x : mean).epsilon(1e-9));
     }
   }
 }
@@ -103,7 +104,7 @@ TEST_CASE("polar: orthonormal, and the exact factor") {
         const Tensor U = polar(X, method).tensor();
         CHECK(polar_error(U) < (dtype == DType::f64 ? 1e-10 : 5e-6));
         CHECK(relative_error(U, reference) < (dtype == DType::f64 ? 1e-9 : 2e-5));
-        CHECK(frobenius_squares(U).item() == doctest::Approx(std::min(rows, cols)).epsilon(1e-5));
+        CHECK(frobenius_squares(U).item() == near(std::min(rows, cols)).epsilon(1e-5));
       }
       const Tensor U = polar(X, Polar::quintic5).tensor();
       CHECK(polar_error(U) < 0.54);  // singular values within [.68, 1.14]
@@ -158,7 +159,7 @@ TEST_CASE("polar: zero stays zero, rank one is its own factor") {
 
       const Tensor R = (Matrix(normal({12, 1}, dtype)) * normal({1, 5}, dtype, 2)).tensor();
       const double alignment = dot(polar(R, method), R) / std::sqrt(frobenius_squares(R).item());
-      CHECK(alignment == doctest::Approx(method == Polar::quintic5 ? .6964 : 1).epsilon(1e-4));
+      CHECK(alignment == near(method == Polar::quintic5 ? .6964 : 1).epsilon(1e-4));
     }
   }
 }

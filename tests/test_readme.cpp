@@ -10,6 +10,7 @@
 #include <doctest/doctest.h>
 
 #include "autograd/ops.h"
+#include "tests/near.h"
 
 using namespace borealis;
 
@@ -75,6 +76,6 @@ TEST_CASE("autograd/README.md walks a gradient with the numbers that come out") 
   says("w.grad() is ", walked[0]);
   says("with `w = 3.001` the loss is ", value_after(3.001), ",");
   w.assign(w - 0.01 * w.grad());
-  CHECK(w.item() == doctest::Approx(2.8));
+  CHECK(w.item() == near(2.8));
   says("downhill: w is 2.8, for which the loss is ", value_after(2.8), "\n");
 }

@@ -5,6 +5,7 @@
 
 #include "optim/spectral.h"
 #include "tests/compare.h"
+#include "tests/near.h"
 #include "tests/small_model.h"
 
 using namespace borealis;
@@ -108,7 +109,7 @@ TEST_CASE("spectral: every neuron moves by the learning rate") {
     config.direction.polar = Polar::svd;
     config.direction.pp_iterations = 30;
     for (const double square : row_sum_squares(first_update(config, shape, DType::f64)).to_vector<double>())
-      CHECK(square == doctest::Approx(1).epsilon(1e-6));
+      CHECK(square == near(1).epsilon(1e-6));
   }
 }
 
@@ -175,8 +176,8 @@ TEST_CASE("spectral: measures its updates when asked") {
   const Tensor U = find(list, "h.0.up").var.value().clone();
   axpby(U, (1 - .1 * .025) / .2, before, -1 / .2);
   const UpdateReport& up = watch.reports[10];
-  CHECK(up.row_norm_cv == doctest::Approx(row_cv(U)).epsilon(1e-6));
-  CHECK(up.polar_error == doctest::Approx(polar_error(U)).epsilon(1e-6));
+  CHECK(up.row_norm_cv == near(row_cv(U)).epsilon(1e-6));
+  CHECK(up.polar_error == near(polar_error(U)).epsilon(1e-6));
 
   // Nobody watches any more.
   optimizer.observe({});
@@ -197,7 +198,7 @@ TEST_CASE("spectral: the reported update is as long as what moves, whatever sets
     axpby(moved, 1, one.w(), -1);
     const double ratio = std::sqrt(frobenius_squares(moved).item() / frobenius_squares(before).item());
     REQUIRE(watch.reports.size() == 1);
-    CHECK(watch.reports[0].update_to_weight / ratio == doctest::Approx(1).epsilon(1e-3));  // Approx adds 1 to its scale
+    CHECK(watch.reports[0].update_to_weight / ratio == near(1).epsilon(1e-3));  // Approx adds 1 to its scale
   }
 }
 

@@ -1,5 +1,6 @@
 // The stages of the spectral pipeline behind the direction, against their formulas
 // (optim/spectral_config.h), written again here with loops over plain doubles.
+#include "tests/near.h"
 #include "tests/plain_stages.h"
 
 using namespace borealis;
@@ -159,8 +160,8 @@ TEST_CASE("stages: the floor under an update") {
     axpby(before, -1, W, 1);  // what was subtracted
     const std::vector<double> moved = frobenius_squares(before).to_vector<double>();
     const double weight = frobenius_squares(normal({2, 8, 8}, dtype, 1)).to_vector<double>()[0];
-    CHECK(moved[0] == doctest::Approx(0.35 * 0.35 * weight).epsilon(1e-5));
-    CHECK(moved[1] == doctest::Approx(1).epsilon(1e-5));
+    CHECK(moved[0] == near(0.35 * 0.35 * weight).epsilon(1e-5));
+    CHECK(moved[1] == near(1).epsilon(1e-5));
     CHECK(same_bytes(W.rows(1, 1), affine(direction.rows(1, 1), -1, 0)));
   }
 }
@@ -172,6 +173,6 @@ TEST_CASE("stages: hyperball keeps each matrix's length") {
     const std::vector<double> before = frobenius_squares(W).to_vector<double>();
     for (uint64_t t = 1; t <= 20; ++t) apply(c, W, normal({2, 12, 5}, dtype, t + 1), 0.3);
     const std::vector<double> after = frobenius_squares(W).to_vector<double>();
-    for (size_t b = 0; b < 2; ++b) CHECK(after[b] == doctest::Approx(before[b]).epsilon(bound(dtype)));
+    for (size_t b = 0; b < 2; ++b) CHECK(after[b] == near(before[b]).epsilon(bound(dtype)));
   }
 }

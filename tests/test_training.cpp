@@ -11,6 +11,7 @@
 #include "engine/math.h"
 #include "nn/weights.h"
 #include "tests/compare.h"
+#include "tests/near.h"
 #include "tests/programs.h"
 
 using namespace borealis;
@@ -69,7 +70,7 @@ TEST_CASE("training: the full loss is the mean over all windows, for any batch s
     }
     for (const int64_t batch : {1, 2, 3, 4, 5, 11, 12, 100}) {
       INFO(size, " tokens, batches of ", batch);
-      CHECK(number(full_loss(model, data, batch)) == doctest::Approx(sum / static_cast<double>(windows)).epsilon(1e-6));
+      CHECK(number(full_loss(model, data, batch)) == near(sum / static_cast<double>(windows)).epsilon(1e-6));
     }
   }
 }
@@ -127,32 +128,32 @@ TEST_CASE("training: learning rates warm up, fall to the lowest, and each role h
   o.warmup_iters = 9, o.max_iters = 100, o.lr_decay_iters = 100;
   const auto rates_at = [&](int64_t step) { return optimizer_config(o).rates * rate_factor(o, step); };
   const auto hidden = [&](int64_t step) { return rates_at(step).of(Role::hidden_matrix); };
-  CHECK(hidden(0) == doctest::Approx(0.05));
-  CHECK(hidden(4) == doctest::Approx(0.25));
-  CHECK(hidden(9) == doctest::Approx(0.5));
-  CHECK(hidden(100) == doctest::Approx(0.05));
-  CHECK(hidden(1000) == doctest::Approx(0.05));
+  CHECK(hidden(0) == near(0.05));
+  CHECK(hidden(4) == near(0.25));
+  CHECK(hidden(9) == near(0.5));
+  CHECK(hidden(100) == near(0.05));
+  CHECK(hidden(1000) == near(0.05));
   const LearningRates at9 = rates_at(9), end = rates_at(100);
-  CHECK(at9.of(Role::embedding) == doctest::Approx(0.25));
-  CHECK(at9.of(Role::head) == doctest::Approx(2));
-  CHECK(at9.of(Role::vector) == doctest::Approx(1));
-  CHECK(end.of(Role::head) == doctest::Approx(0.2));  // the same tenth of its own rate
+  CHECK(at9.of(Role::embedding) == near(0.25));
+  CHECK(at9.of(Role::head) == near(2));
+  CHECK(at9.of(Role::vector) == near(1));
+  CHECK(end.of(Role::head) == near(0.2));  // the same tenth of its own rate
 
   o.schedule = Schedule::linear;
-  CHECK(hidden(0) == doctest::Approx(0.05));
-  CHECK(hidden(30) == doctest::Approx(0.5));
-  CHECK(hidden(65) == doctest::Approx(0.25));
-  CHECK(hidden(99) == doctest::Approx(0.05));  // not below min_lr
+  CHECK(hidden(0) == near(0.05));
+  CHECK(hidden(30) == near(0.5));
+  CHECK(hidden(65) == near(0.25));
+  CHECK(hidden(99) == near(0.05));  // not below min_lr
   o.min_lr = 0;
-  CHECK(hidden(99) == doctest::Approx(0.5 / 70));
+  CHECK(hidden(99) == near(0.5 / 70));
   CHECK(hidden(100) == 0);
 
   o.optimizer = "muon", o.matrix_lr = 0.02;
-  CHECK(hidden(30) == doctest::Approx(0.02));
+  CHECK(hidden(30) == near(0.02));
   o.learning_rate = 0;
   CHECK(std::isfinite(hidden(30)));
   o.learning_rate = 0.1, o.min_lr = 1;  // a lowest rate above the rate raises nothing
-  CHECK(hidden(100) == doctest::Approx(0.02));
+  CHECK(hidden(100) == near(0.02));
 }
 
 TEST_CASE("training: AdamW alone steps all, beside a spectral optimizer it steps the rest") {
