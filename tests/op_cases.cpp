@@ -23,16 +23,32 @@ Tensor ids(const Shape& shape, int64_t limit, int64_t skipped = 0) {
   return t;
 }
 
+// The nano preset: B blocks of T tokens, C channels.
+constexpr int64_t B = 12, T = 64, C = 128, M = B * T, heads_of_nano = 4, vocab = 65;
+const Shape x_of_nano{M, C}, h_of_nano{M, 4 * C};
+
+double linear_flops(int64_t in, int64_t out) { return 2.0 * M * static_cast<double>(in * out); }
+
+// Two products of half a T×T triangle for each channel.
+double attention_flops(int64_t batch, int64_t t, int64_t c) { return 2 * static_cast<double>(batch * t * t * c); }
+
 class Table {
  public:
   std::vector<OpCase> rows;
+  std::vector<TimedCase> timed;
 
   void add(const std::string& op, const std::string& what, const std::vector<OpInput>& inputs, const Function& f) {
     rows.push_back({op, what, inputs, f});
   }
+  void time(const std::string& op, const std::string& variant, const std::vector<OpInput>& inputs, const Function& f,
+            double flops = 0) {
+    timed.push_back({{op, variant, inputs, f}, flops});
+  }
 
   // One input, in shapes from a single number to more than one parallel piece.
-  void pointwise(const std::string& op, Values values, const std::function<Var(const Var&)>& f) {
+  void pointwise(const std::string& op, Values values, const std::function<Var(const Var&)>& f,
+                 const std::string& variant = "") {
+    time(op, variant, {{h_of_nano, values}}, [f](const Vars& x) { return f(x[0]); });
     for (const Shape& s : {Shape{}, Shape{1}, Shape{7, 5, 3}, Shape{257, 131}})
       add(op, text(s), {{s, values}}, [f](const Vars& x) { return f(x[0]); });
   }
@@ -46,6 +62,7 @@ class Table {
     for (const auto& [a, b] : shapes)
       add(op, text(a) + " with " + text(b), {{a, values}, {b, values}}, [f](const Vars& x) { return f(x[0], x[1]); });
     add(op, "a Var with itself", {{{5, 7}, values}}, [f](const Vars& x) { return f(x[0], x[0]); });
+    time(op, "", {{x_of_nano, values}, {x_of_nano, values}}, [f](const Vars& x) { return f(x[0], x[1]); });
   }
 
   void arithmetic();
@@ -60,17 +77,26 @@ class Table {
 
 void Table::arithmetic() {
   binary("operator+", Values::normal, [](const Var& a, const Var& b) { return a + b; });
+  time("operator+", "suffix", {{{B, T, C}}, {{T, C}}}, [](const Vars& x) { return x[0] + x[1]; });
   binary("operator-", Values::normal, [](const Var& a, const Var& b) { return 2 * a - b; });
   binary("operator*", Values::normal, [](const Var& a, const Var& b) { return a * b; });
   binary("operator/", Values::positive, [](const Var& a, const Var& b) { return square(a) / b; });
-  pointwise("operator-", Values::normal, [](const Var& x) { return -x; });
-  pointwise("operator+", Values::normal, [](const Var& x) { return x + 0.75; });
-  pointwise("operator+", Values::normal, [](const Var& x) { return 0.75 + x; });
-  pointwise("operator-", Values::normal, [](const Var& x) { return x - 0.75; });
-  pointwise("operator-", Values::normal, [](const Var& x) { return 0.75 - x; });
-  pointwise("operator*", Values::normal, [](const Var& x) { return x * -1.5; });
-  pointwise("operator*", Values::normal, [](const Var& x) { return -1.5 * x; });
-  pointwise("operator/", Values::normal, [](const Var& x) { return x / 3; });
+  pointwise(
+      "operator-", Values::normal, [](const Var& x) { return -x; }, "negate");
+  pointwise(
+      "operator+", Values::normal, [](const Var& x) { return x + 0.75; }, "number");
+  pointwise(
+      "operator+", Values::normal, [](const Var& x) { return 0.75 + x; }, "to_number");
+  pointwise(
+      "operator-", Values::normal, [](const Var& x) { return x - 0.75; }, "number");
+  pointwise(
+      "operator-", Values::normal, [](const Var& x) { return 0.75 - x; }, "from_number");
+  pointwise(
+      "operator*", Values::normal, [](const Var& x) { return x * -1.5; }, "number");
+  pointwise(
+      "operator*", Values::normal, [](const Var& x) { return -1.5 * x; }, "by_number");
+  pointwise(
+      "operator/", Values::normal, [](const Var& x) { return x / 3; }, "number");
 }
 
 void Table::functions() {
@@ -84,7 +110,8 @@ void Table::functions() {
   pointwise("relu_squared", Values::apart, [](const Var& x) { return relu_squared(x); });
   pointwise("silu", Values::normal, [](const Var& x) { return silu(x); });
   pointwise("gelu", Values::normal, [](const Var& x) { return gelu(x); });
-  pointwise("gelu", Values::normal, [](const Var& x) { return gelu(x, Gelu::tanh); });
+  pointwise(
+      "gelu", Values::normal, [](const Var& x) { return gelu(x, Gelu::tanh); }, "tanh");
   pointwise("soft_cap", Values::normal, [](const Var& x) { return soft_cap(x, 1.5); });
   binary("swiglu", Values::normal, [](const Var& a, const Var& b) { return swiglu(a, b); });
   pointwise("dropout", Values::normal, [](const Var& x) {
@@ -103,6 +130,7 @@ void Table::products() {
   add("matmul", "batches [3, 5, 7][3, 7, 2]", {{{3, 5, 7}}, {{3, 7, 2}}}, matmul2);
   add("matmul", "batches [1, 2, 3][1, 3, 4]", {{{1, 2, 3}}, {{1, 3, 4}}}, matmul2);
   add("matmul", "a Var with itself", {{{5, 5}}}, [](const Vars& x) { return matmul(x[0], x[0]); });
+  time("matmul", "", {{x_of_nano}, {{C, 4 * C}}}, matmul2, linear_flops(C, 4 * C));
 
   struct Layer {
     Shape x;
@@ -115,6 +143,12 @@ void Table::products() {
     add("linear", text(x) + " to " + std::to_string(out) + " with bias", {{x}, {{out, in}}, {{out}}},
         [](const Vars& v) { return linear(v[0], v[1], v[2]); });
   }
+  const OpInput w{{4 * C, C}};
+  time(
+      "linear", "", {{x_of_nano}, w}, [](const Vars& v) { return linear(v[0], v[1]); }, linear_flops(C, 4 * C));
+  time(
+      "linear", "bias", {{x_of_nano}, w, {{4 * C}}}, [](const Vars& v) { return linear(v[0], v[1], v[2]); },
+      linear_flops(C, 4 * C));
 }
 
 void Table::shapes() {
@@ -151,6 +185,14 @@ void Table::shapes() {
       [](const Vars& x) { return concat(x, 0); });
   add("concat", "[3, 1, 5] [3, 4, 5] axis 1", {{{3, 1, 5}}, {{3, 4, 5}}}, [](const Vars& x) { return concat(x, 1); });
   add("concat", "a Var twice, axis -1", {{{3, 4}}}, [](const Vars& x) { return concat({x[0], x[0]}, -1); });
+
+  time("reshape", "", {{x_of_nano}}, [](const Vars& x) { return reshape(x[0], {B, T, C}); });
+  const std::vector<int> heads_first{0, 2, 1, 3};
+  time("permute", "", {{{B, T, heads_of_nano, C / heads_of_nano}}},
+       [heads_first](const Vars& x) { return permute(x[0], heads_first); });
+  time("transpose", "", {{x_of_nano}}, [](const Vars& x) { return transpose(x[0]); });
+  time("slice", "", {{{M, 3 * C}}}, [](const Vars& x) { return slice(x[0], -1, C, C); });
+  time("concat", "", {{x_of_nano}, {x_of_nano}, {x_of_nano}}, [](const Vars& x) { return concat(x, -1); });
 }
 
 void Table::reductions() {
@@ -183,6 +225,12 @@ void Table::reductions() {
     for (int axis = 0; axis < s.rank(); ++axis)
       add("max", text(s) + " axis " + std::to_string(axis), {{s, Values::apart}},
           [axis](const Vars& x) { return max(x[0], axis, axis % 2 == 1); });
+
+  const OpInput h{h_of_nano};
+  time("sum", "", {h}, [](const Vars& x) { return sum(x[0]); });
+  time("sum", "rows", {h}, [](const Vars& x) { return sum(x[0], {0}); });
+  time("mean", "cols", {h}, [](const Vars& x) { return mean(x[0], {1}); });
+  time("max", "", {h}, [](const Vars& x) { return max(x[0], -1); });
 }
 
 void Table::rows_of_numbers() {
@@ -208,6 +256,12 @@ void Table::rows_of_numbers() {
   add("layer_norm", "one Var as gain and bias", {{{4, 5}}, {{5}}},
       [](const Vars& x) { return layer_norm(x[0], x[1], x[1]); });
   add("rms_norm", "[4, 1], eps matters", {{{4, 1}}}, [](const Vars& x) { return rms_norm(x[0], {}, 0.5); });
+
+  time("softmax", "", {{{B * heads_of_nano, T, T}}}, [](const Vars& x) { return softmax(x[0]); });
+  time("log_softmax", "", {{{M, vocab}}}, [](const Vars& x) { return log_softmax(x[0]); });
+  time("logsumexp", "", {{{M, vocab}}}, [](const Vars& x) { return logsumexp(x[0]); });
+  time("layer_norm", "", {{x_of_nano}, {{C}}, {{C}}}, [](const Vars& x) { return layer_norm(x[0], x[1], x[2]); });
+  time("rms_norm", "", {{x_of_nano}, {{C}}}, [](const Vars& x) { return rms_norm(x[0], x[1]); });
 }
 
 void Table::tokens() {
@@ -228,6 +282,9 @@ void Table::tokens() {
     add("cross_entropy", text(logits) + ", " + std::to_string(skipped) + " ignored", {{logits}},
         [targets = ids({count}, V, skipped)](const Vars& x) { return cross_entropy(x[0], targets.to(x[0].device())); });
   }
+  time("embedding", "", {{{vocab, C}}}, [picked = ids({M}, vocab)](const Vars& x) { return embedding(x[0], picked); });
+  time("cross_entropy", "", {{{M, vocab}}},
+       [targets = ids({M}, vocab)](const Vars& x) { return cross_entropy(x[0], targets); });
 }
 
 void Table::attention() {
@@ -271,6 +328,15 @@ void Table::attention() {
         return causal_attention(x[0], x[0], x[0], 2, options(rng));
       });
     }
+
+  time("rotary", "", {{{B, T, C}}},
+       [table = rotary_table(T, C / heads_of_nano)](const Vars& x) { return rotary(x[0], heads_of_nano, table); });
+  time(
+      "causal_attention", "", {{{B, T, 3 * C}}}, [](const Vars& x) { return causal_attention(x[0], heads_of_nano); },
+      attention_flops(B, T, C));
+  time(
+      "causal_attention", "small", {{{16, 256, 3 * 384}}}, [](const Vars& x) { return causal_attention(x[0], 6); },
+      attention_flops(16, 256, 384));
 }
 
 Tensor apart(const Shape& shape, Rng& rng) {
@@ -285,8 +351,10 @@ Tensor apart(const Shape& shape, Rng& rng) {
 
 }  // namespace
 
-const std::vector<OpCase>& op_cases() {
-  static const std::vector<OpCase> rows = [] {
+namespace {
+
+const Table& table() {
+  static const Table whole = [] {
     Table t;
     t.arithmetic();
     t.functions();
@@ -296,10 +364,15 @@ const std::vector<OpCase>& op_cases() {
     t.rows_of_numbers();
     t.tokens();
     t.attention();
-    return t.rows;
+    return t;
   }();
-  return rows;
+  return whole;
 }
+
+}  // namespace
+
+const std::vector<OpCase>& op_cases() { return table().rows; }
+const std::vector<TimedCase>& timed_cases() { return table().timed; }
 
 std::vector<Tensor> make_inputs(const OpCase& row, DType dtype, Device device) {
   Rng rng(5);  // rows of a single number get 0.66

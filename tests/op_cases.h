@@ -31,6 +31,12 @@ struct OpCase {
 
 const std::vector<OpCase>& op_cases();
 
+// Every op once more, to be timed: at the shapes of the nano preset, `what` a variant's name or nothing.
+struct TimedCase : OpCase {
+  double flops = 0;  // of the products in the forward pass; the gradients take twice as many
+};
+const std::vector<TimedCase>& timed_cases();
+
 // The row's inputs: the same numbers each time, exact in f32.
 std::vector<Tensor> make_inputs(const OpCase& row, DType dtype, Device device = {});
 

@@ -1,4 +1,5 @@
 // The op table at work: gradients, precision, devices, threads.
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <regex>
@@ -108,6 +109,13 @@ TEST_CASE("op table: every op has a row") {
   for (const auto& op : declared) {
     INFO(op.first, " has ", op.second, " overloads and ", rows[op.first], " rows");
     CHECK(rows[op.first] >= op.second);
+  }
+
+  std::set<std::string> timed;
+  for (const TimedCase& row : timed_cases()) CHECK(timed.insert(row.op + ' ' + row.what).second);
+  for (const auto& op : declared) {
+    INFO(op.first, " is timed by no row");
+    CHECK(std::any_of(timed.begin(), timed.end(), [&](const auto& row) { return row.starts_with(op.first + ' '); }));
   }
 
   // Each name that the sources record, e.g. record("matmul", …) or unary_op<Exp>("exp", …).

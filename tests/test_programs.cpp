@@ -200,7 +200,8 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--optimizer muonh --weight_decay 0.1", "decay=hyperball replaces the decay");
   with("--optimizer muonh --style modern", "starts at zero, and decay=hyperball keeps the length");
   with("--optimizer aurora --polar newton", "newton");
-  with("--optimizer adamw --polar newton", "--polar means nothing here, since --optimizer adamw");
+  with("--optimizer adamw --polar svd", "--polar means nothing here, since --optimizer adamw");
+  with("--optimizer adamw --polar newton", "newton");
   with("--optimizer muon --where wide", "--where means nothing here, since muon balances no rows");
   with("--optimizer sron --momentum 0.9", "--momentum means nothing here, since sron has none");
   with("--optimizer aurora_riemannian --pp_beta 1", "balance=riemannian has rounds of its own");

@@ -39,15 +39,9 @@ void apply_optimizer_defaults(TrainOptions& o) {
   o.beta1 = row.adamw.beta1, o.beta2 = row.adamw.beta2;
   o.weight_decay = row.adamw.weight_decay;
   if (!row.matrices) return;
-  const SpectralConfig& c = o.stages = *row.matrices;
-  o.polar = name(c.direction.polar);
-  o.balance = name(c.direction.balance);
-  o.where = name(c.where);
-  o.pp_iterations = c.direction.pp_iterations;
-  o.pp_beta = c.direction.pp_beta;
-  o.momentum = c.mu;
+  o.stages = *row.matrices;
   o.matrix_lr = row.rates.hidden_matrix;
-  o.weight_decay = c.weight_decay;
+  o.weight_decay = o.stages.weight_decay;
   o.schedule = Schedule::linear;
   o.warmup_iters = 0;
 }

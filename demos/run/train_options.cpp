@@ -40,12 +40,12 @@ template <class Options, class F> void for_each_setting(Options& o, F&& f) {
   f("optimizer", o.optimizer,
     "adamw, or one for hidden matrices with AdamW for the rest: aurora, muon, … (see "
     "--list_optimizers), also with stages changed: muon,pre=rows,decay=cautious");
-  f("polar", o.polar, "its polar factor: polar_express6, cans12, quintic5, …, svd");
-  f("balance", o.balance, "Aurora's: leverage (one polar call) or published (K of them), paper, …");
-  f("where", o.where, "the matrices that Aurora balances: tall, nonsquare, wide or up_gate");
-  f("pp_iterations", o.pp_iterations, "Aurora's K, balance rounds");
-  f("pp_beta", o.pp_beta, "Aurora's β");
-  f("momentum", o.momentum, "of the hidden matrices' optimizer");
+  f("polar", o.stages.direction.polar, "its polar factor: polar_express6, cans12, quintic5, …, svd");
+  f("balance", o.stages.direction.balance, "Aurora's: leverage (one polar call) or published (K of them), paper, …");
+  f("where", o.stages.where, "the matrices that Aurora balances: tall, nonsquare, wide or up_gate");
+  f("pp_iterations", o.stages.direction.pp_iterations, "Aurora's K, balance rounds");
+  f("pp_beta", o.stages.direction.pp_beta, "Aurora's β");
+  f("momentum", o.stages.mu, "of the hidden matrices' optimizer");
   f("learning_rate", o.learning_rate, "AdamW's");
   f("matrix_lr", o.matrix_lr, "of the hidden matrices' optimizer");
   f("embed_lr", o.embed_lr, "AdamW's for the embedding (--learning_rate)");
@@ -200,9 +200,9 @@ void refuse_idle(const CLI::App& app, const Basis& basis, const TrainOptions& o)
            "--optimizer adamw steps all parameters alike");
   else if (o.stages.momentum == Momentum::none)
     refuse({"mu", "nesterov"}, o.optimizer + " has none");
-  if (o.spectral() && o.balance == name(Balance::none))
+  if (o.spectral() && o.stages.direction.balance == Balance::none)
     refuse({"where", "pp_iterations", "pp_beta"}, o.optimizer + " balances no rows");
-  if (o.balance == name(Balance::riemannian))
+  if (o.stages.direction.balance == Balance::riemannian)
     refuse({"pp_iterations", "pp_beta"}, "balance=riemannian has rounds of its own");
 }
 
@@ -254,22 +254,13 @@ Options parse_train_options(int argc, char** argv, const std::function<void(cons
 
 SpectralConfig spectral_config(const TrainOptions& o) {
   SpectralConfig c = o.stages;
-  c.direction.polar = parse<Polar>(o.polar);
-  c.direction.balance = parse<Balance>(o.balance);
-  c.where = parse<Where>(o.where);
-  c.direction.pp_iterations = static_cast<int>(o.pp_iterations);
-  c.direction.pp_beta = o.pp_beta;
-  c.mu = o.momentum;
   c.weight_decay = o.weight_decay;
   return c;
 }
 
 void check(const TrainOptions& o) {
-  need(o.pp_iterations >= 1 && o.pp_iterations <= 100, "pp_iterations", static_cast<double>(o.pp_iterations),
-       "from 1 to 100");
-  parse<Polar>(o.polar);
-  parse<Balance>(o.balance);
-  parse<Where>(o.where);
+  const int rounds = o.stages.direction.pp_iterations;
+  need(rounds >= 1 && rounds <= 100, "pp_iterations", rounds, "from 1 to 100");
   constexpr double most = 1e9;
   for_each_setting(o, [&](const std::string& flag, const auto& field, const char*) {
     using Field = std::remove_cvref_t<decltype(field)>;

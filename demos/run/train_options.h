@@ -25,16 +25,13 @@ struct TrainOptions {
   int64_t batch_size = 12;
 
   std::string optimizer = "adamw";  // or what parse_spectral takes: "muon", "aurora,where=wide"
-  SpectralConfig stages;            // of that row, whatever later versions make of its name
-  // The stages most often changed: the row's unless given, and what counts.
-  std::string polar = "polar_express6", where = "tall", balance = "leverage";
-  int64_t pp_iterations = 2;
-  double pp_beta = 0.5, momentum = 0.95;
+  // Of that row, whatever later versions make of its name, with what flags change.
+  SpectralConfig stages = {.direction = {.polar = Polar::polar_express6}};
 
   double learning_rate = 1e-3;  // AdamW's
   double matrix_lr = 0.02;      // the spectral optimizer's
   double embed_lr = 1e-3, head_lr = 1e-3, vector_lr = 1e-3;
-  double weight_decay = 0.1;  // on matrices: of AdamW, or of the spectral optimizer
+  double weight_decay = 0.1;  // on matrices: of AdamW, or of the spectral optimizer (instead of its stage)
   double beta1 = 0.9, beta2 = 0.99;
   double grad_clip = 1;  // 0: none
 
