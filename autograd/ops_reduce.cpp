@@ -12,7 +12,7 @@ Var sum_op(const char* name, const Var& x, const std::vector<int>& axes, bool ke
   const Tensor y = sum(X, axes, scale).reshape(without(X.shape(), axes, keepdim));
   return record(name, y, {x}, [walk = broadcast(name, X.shape(), kept), scale](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
-    const Tensor dy = affine(bw.dy(), scale, 0);
+    const Tensor dy = scale == 1 ? bw.dy() : affine(bw.dy(), scale, 0);
     backend(g.device()).strided_copy(g, dy, {walk.shape, walk.a_stride, walk.b_stride}, beta);
   });
 }

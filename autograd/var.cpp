@@ -160,20 +160,32 @@ void Var::assign(const Tensor& value) const {
 
 void Var::mark_changed() const { leaf("mark_changed: only leaves change").changed = ++nodes_made; }
 
-void Var::backward(const Tensor& given) const {
-  if (!needs_grad()) fail("backward: nothing here needs a gradient (no parameter went in, or NoGrad was on)");
-  if (!given && shape().numel() != 1) fail("backward: the loss must be a single number, got ", shape());
+namespace {
+
+void check_root(const Var& x) {
+  if (!x.needs_grad()) fail("backward: nothing here needs a gradient (no parameter went in, or NoGrad was on)");
+  if (x.node()->used) fail("backward: this graph has been used already; run the forward pass again");
+}
+
+}  // namespace
+
+void Var::backward() const {
+  check_root(*this);
+  if (shape().numel() != 1) fail("backward: the loss must be a single number, got ", shape());
+  backward(Tensor::full(shape(), 1, dtype(), device()));
+}
+
+void Var::backward(const Tensor& dy) const {
+  check_root(*this);
   Node& root = *state_->node;
-  if (root.used) fail("backward: this graph has been used already; run the forward pass again");
-  const Tensor dy = given ? given : Tensor::full(shape(), 1, dtype(), device());
-  check_together("backward", value(), dy);
+  check_together("backward", value(), dy.made("backward"));
   if (!(dy.shape() == shape())) fail("backward: the gradient of ", shape(), " cannot be ", dy.shape());
 
   const std::vector<Node*> nodes = newest_first(&root);
   if (root.is_leaf())
     set_grad(dy);
   else
-    root.grad = dy, root.written = true;
+    root.grad = dy.clone(), root.written = true;
   // Rules are freed as they run, and with them the saved activations; the nodes themselves stay
   // linked until the loss goes, so these pointers hold.
   for (Node* node : nodes) {

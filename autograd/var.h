@@ -73,8 +73,9 @@ class Var {
   const Node* node() const;  // to look at the graph; null for a constant
 
   // Runs every rule that leads here, newest first; leaves end up with their gradients. The graph is
-  // consumed. Without dy, the gradient of this value itself, it must be a single number: then dy = 1.
-  void backward(const Tensor& dy = {}) const;
+  // consumed. This must be a single number, whose gradient is 1; or dy is the gradient of this value, of its shape.
+  void backward() const;
+  void backward(const Tensor& dy) const;
 
   // Moves a leaf's value and gradient to other memory of the same shape and type; all its handles
   // follow.

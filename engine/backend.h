@@ -183,9 +183,9 @@ class Backend {
   virtual void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
                                   ConstSpan dloss, int64_t cols, int64_t ignored, double beta) = 0;
   virtual void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) = 0;
-  // y ← softmax(scale·q kᵀ) v over the visible keys; q, y: [Tq, dim] and k, v: [Tk, dim] for each sequence and head of
-  // one batch {B, heads}, numbers of a row side by side. Saves lse [B, heads, Tq], the log-sum-exp of each query's
-  // scaled scores. The default composes it of gemm and softmax.
+  // y ← softmax(scale·q kᵀ) v over the visible keys; q, y: [Tq, dim] and k, v: [Tk, dim] for each
+  // sequence and head of one batch {B, heads}, numbers of a row side by side. Saves lse [B, heads, Tq],
+  // the log-sum-exp of each query's scaled scores. The default composes it of gemm and softmax.
   virtual void attention(const MatrixView& y, Span lse, const MatrixView& q, const MatrixView& k, const MatrixView& v,
                          const AttentionArgs& args);
   // Its gradients; each is written as  new + beta·old.
@@ -194,9 +194,10 @@ class Backend {
                               const MatrixView& dy, ConstSpan lse, const AttentionArgs& args);
 
   // --- matrices ------------------------------------------------------------------------------
-  // c ← alpha·a·b + beta·c for each matrix of c's batch; strides of 0 repeat a matrix of a or b. In c, and in a and b or
-  // their transposes, the numbers of a row lie side by side. `symmetric`: the result is known to be symmetric (and so is
-  // what stands in c, if beta ≠ 0), and a backend may compute one triangle and mirror it.
+  // c ← alpha·a·b + beta·c for each matrix of c's batch, met again and again where a or b is one matrix alone (its batch
+  // is then {}: index by c's). In c, and in a and b or their transposes, the numbers of a row lie side by side.
+  // `symmetric`: the result is known to be symmetric (and so is what stands in c, if beta ≠ 0), and a backend may compute
+  // one triangle and mirror it.
   virtual void gemm(const MatrixView& c, const MatrixView& a, const MatrixView& b, double alpha, double beta,
                     bool symmetric) = 0;
   // out[p, q, i] ← Σ_j x(i, j)²: contiguous [batch, rows].

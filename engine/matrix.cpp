@@ -162,7 +162,7 @@ void axpby(const Matrix& Y, double alpha, const Matrix& X, double beta) {
 }
 
 Matrix copy(const Matrix& X) {
-  const Matrix Y = X.like();
+  const Matrix Y = X.made("copy").like();
   axpby(Y, 1, X, 0);
   return Y;
 }
@@ -174,10 +174,12 @@ Tensor row_sum_squares(const Matrix& X) {
   return r;
 }
 
-Tensor frobenius_squares(const Matrix& X) { return sum(row_sum_squares(X), {1}).reshape({X.batch().total()}); }
+Tensor frobenius_squares(const Matrix& X) {
+  return sum(row_sum_squares(X.made("frobenius_squares")), {1}).reshape({X.batch().total()});
+}
 
 Tensor inverse_norm(const Tensor& squares, double scale, double eps, double floor) {
-  const Tensor d = squares.like();
+  const Tensor d = squares.made("inverse_norm").like();
   backend(d.device()).inverse_norm(d, squares, scale, eps, floor);
   return d;
 }
@@ -205,10 +207,14 @@ void scale_each(const Matrix& Y, const Matrix& X, const Tensor& factor) {
 
 void add_to_diagonal(const Matrix& A, double shift, double relative) {
   if (A.made("add_to_diagonal").rows() != A.cols()) fail("add_to_diagonal: ", Described{A}, " is not square");
+  check_no_repeats("add_to_diagonal", A.view());
   backend(A.device()).add_to_diagonal(A, shift, relative);
 }
 
 Tensor leverage_scores(const Matrix& Z, double ridge) {
+  if (Z.made("leverage_scores").rows() < Z.cols())
+    fail("leverage_scores: ", Described{Z}, " is wide, but must be tall");
+  check_no_repeats("leverage_scores", Z.view());
   const Matrix L = gram(Z);
   add_to_diagonal(L, 1e-30, ridge);  // 1e-30: for Z = 0
   backend(Z.device()).cholesky(L);

@@ -1,5 +1,5 @@
-// The world of GEMM: a 2-D view of a Tensor with a leading dimension, a transpose flag and up to
-// two batch dimensions. All linear algebra and every spectral optimizer speaks it.
+// The world of GEMM: 2-D views of a Tensor with two strides, one of which is 1, and up to two batch
+// dimensions. All linear algebra and every spectral optimizer speaks it.
 #pragma once
 
 #include "backend.h"
@@ -48,7 +48,8 @@ class Matrix {
   MatrixView view_;  // one of its strides is 1
 };
 
-// Head h of sequence b is matrix (b, h): the H matrices [T, dim] whose numbers stand in t [B, T, width] from column `first` on.
+// Head h of sequence b is matrix (b, h): the H matrices [T, dim] whose numbers stand side by side in t [B, T, width] from
+// column `first` on.
 Matrix heads(const Tensor& t, int64_t first, int64_t H, int64_t dim);
 
 // Outputs have memory of their own; where nothing else is said, an input that shares a number with
@@ -69,7 +70,8 @@ void axpby(const Matrix& Y, double alpha, const Matrix& X, double beta);
 // X in fresh, contiguous memory.
 Matrix copy(const Matrix& X);
 
-// [batch, rows]: the squared length of each row (so below √(largest number of the type)), and [batch]: of each matrix.
+// [batch, rows]: the squared length of each row, and [batch]: of each matrix. Infinite where the square is too large for
+// the type.
 Tensor row_sum_squares(const Matrix& X);
 Tensor frobenius_squares(const Matrix& X);
 
@@ -88,8 +90,8 @@ void scale_each(const Matrix& Y, const Matrix& X, const Tensor& factor);
 void add_to_diagonal(const Matrix& A, double shift, double relative = 0);
 
 // The squared row lengths of polar(Z) [batch, rows], its leverage scores, without polar(Z):
-//   h_i = z_iᵀ (ZᵀZ + ρI)⁻¹ z_i = ‖L⁻¹ z_i‖²  with  L Lᵀ = ZᵀZ + ρI,  ρ = ridge·(mean eigenvalue of ZᵀZ).  Overwrites Z.
-// NaN where ZᵀZ + ρI is not definite.
+//   h_i = z_iᵀ (ZᵀZ + ρI)⁻¹ z_i = ‖L⁻¹ z_i‖²  with  L Lᵀ = ZᵀZ + ρI,  ρ = ridge·(mean eigenvalue of ZᵀZ).
+// Overwrites Z, which is tall or square. NaN where ZᵀZ + ρI is not definite.
 Tensor leverage_scores(const Matrix& Z, double ridge);
 
 }  // namespace borealis

@@ -14,6 +14,7 @@
 
 namespace borealis {
 
+// Bases of the ops: what df takes.
 struct OfInput {
   static constexpr bool from_output = false;
 };

@@ -22,8 +22,8 @@ TensorFile read_safetensors(const std::string& path);
 // of larger numbers come first so that each is aligned, and nothing else goes in.
 void write_safetensors(const std::string& path, const TensorFile& file);
 
-// A name from a file as it may be shown on a terminal: control characters as \x1b, its first 200
-// bytes.
+// A text from elsewhere as it may be shown on a terminal: control characters as \x1b, its first
+// `longest` bytes.
 std::string printable(const std::string& text, size_t longest = 200);
 
 }  // namespace borealis

@@ -45,7 +45,7 @@ class Optimizer {
 
   const LearningRates& rates() const { return rates_; }
   const ParamArena& arena() const { return arena_; }
-  // The part that steps hidden matrices, for its reports; null without one.
+  // The part that steps hidden matrices, to observe its steps; null without one.
   Spectral* spectral() { return spectral_ ? &*spectral_ : nullptr; }
 
   // Handles of the living state, not copies.

@@ -16,6 +16,7 @@ std::vector<UpdateReport> report(const Update& update) {
     return sum(binary("inner product", BinaryOp::mul, A, B), {}).item();
   };
   const std::vector<double> ranks = effective_ranks(update.after);
+  const Tensor factors = update.X ? polar(update.X, Polar::cans12).tensor().reshape(update.X.shape()) : Tensor();
   std::vector<UpdateReport> reports;
   for (const ParamArena::Place& place : update.places) {
     for (int64_t b = 0; b < place.param.blocks; ++b) {
@@ -30,11 +31,11 @@ std::vector<UpdateReport> report(const Update& update) {
       const double all = std::accumulate(r.leverage.begin(), r.leverage.end(), 0.0);
       for (double& h : r.leverage) h = ratio(h * static_cast<double>(r.leverage.size()), all);
       if (update.X) {
-        const Matrix E = tall.t() * tall;
-        backend(U.device()).add_to_diagonal(E.view(), -1, 0);
+        const Matrix E = gram(tall);
+        add_to_diagonal(E, -1);
         r.polar_error = std::sqrt(squares(E) / static_cast<double>(tall.cols()));
-        const Tensor X = matrix(update.X), P = polar(X, Polar::cans12).tensor().reshape(X.shape());
-        r.alignment = ratio(inner(X, matrix(update.U)), inner(X, P));
+        const Tensor X = matrix(update.X);
+        r.alignment = ratio(inner(X, matrix(update.U)), inner(X, matrix(factors)));
       }
       reports.push_back(std::move(r));
     }

@@ -9,7 +9,8 @@
 
 namespace borealis {
 
-// What one step did to equal matrices side by side in the arena; all tensors are [count, m, n].
+// What one step did to equal matrices side by side in the arena; all tensors are [count, m, n]. For the time of the call
+// only: `after` is the living weight.
 struct Update {
   std::vector<ParamArena::Place> places = {};
   Tensor X = {}, U = {};           // U = direction(X); no X: U is no polar factor, but how W moved

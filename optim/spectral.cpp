@@ -53,9 +53,7 @@ Spectral::Spectral(const ParamArena& arena, SpectralConfig config, const Takes& 
 Matrix Spectral::direction(const Batch& batch, const Matrix& X) const {
   if (!batch.balanced) return polar(X, config_.direction.polar);
   if (X.rows() >= X.cols()) return aurora_direction(X, config_.direction);
-  const Matrix U = X.like();  // a wide matrix is balanced along its columns
-  axpby(U, 1, aurora_direction(X.t(), config_.direction).t(), 0);
-  return U;
+  return copy(aurora_direction(X.t(), config_.direction).t());  // a wide matrix is balanced along its columns
 }
 
 void Spectral::step(const LearningRates& lr) {

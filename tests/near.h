@@ -5,7 +5,7 @@
 
 namespace borealis {
 
-// A number to compare with, up to a relative error: near(x).epsilon(1e-6). doctest's own Approx allows the error
+// A number to compare with, up to a relative error (of 0: an absolute one): near(x).epsilon(1e-6). doctest's own Approx allows the error
 // of 1 + |x| instead, which for a small x is anything.
 inline doctest::Approx near(double x) { return doctest::Approx(x).scale(x == 0 ? 1 : 0); }
 

@@ -349,10 +349,6 @@ Tensor apart(const Shape& shape, Rng& rng) {
   return t;
 }
 
-}  // namespace
-
-namespace {
-
 const Table& table() {
   static const Table whole = [] {
     Table t;

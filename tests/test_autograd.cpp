@@ -256,7 +256,8 @@ TEST_CASE("backward: from a gradient of the result's own shape") {
   CHECK_THROWS_WITH_AS(square(w).backward(Tensor::full({}, 1, DType::f64)),
                        "backward: the gradient of [2] cannot be []", std::invalid_argument);
   CHECK_THROWS_AS(square(w).backward(Tensor::full({2}, 1, DType::f32)), std::invalid_argument);
-  w.backward(dy);  // a leaf alone is its own result
+  CHECK_THROWS_WITH_AS(sum(w).backward(Tensor()), "backward: this tensor was never made", std::invalid_argument);
+  w.backward(dy);  // a leaf alone is its own result: dy takes the place of its gradient
   CHECK(gradient(w) == Numbers{3, -1});
 }
 

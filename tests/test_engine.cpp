@@ -1,6 +1,7 @@
 // Tensor, Shape, Matrix, memory, random numbers, vector mathematics, engine calls.
 #include <cmath>
 #include <cstring>
+#include <numbers>
 #include <sstream>
 
 #include <doctest/doctest.h>
@@ -200,6 +201,13 @@ TEST_CASE("rng: streams differ, steps resume, moments are right") {
   Rng late(1, 5);
   CHECK(same_bytes(late.uniform({10}, 0, 1), at5));
   CHECK_FALSE(same_bytes(Rng(2).normal({1000}, 1), first));
+
+  // Box and Muller's formula, of the bits as they stand.
+  Rng bits_of(7);
+  const PhiloxBits bits = bits_of.next_stream().block(0);
+  const double u = (bits.word[0] + 1.0) / 0x1p32, v = bits.word[1] / 0x1p32;
+  CHECK(Rng(7).normal({1}, 3, DType::f64).item() ==
+        near(3 * std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v)).epsilon(1e-14));
 
   const auto moments = [](const Tensor& t) {
     double sum = 0, squares = 0;

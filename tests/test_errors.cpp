@@ -115,6 +115,10 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
          rotary(zeros({1, 9, 4}), 1, table);
        },
        "rotary: the table [8, 2] does not serve positions 0 … 9 of [1, 9, 4] with 1 heads"},
+      {[&] {
+         rotary(zeros({1, 8, 4}), 1, {table.cos, table.sin.to(DType::f64)});
+       },
+       "rotary: f32[1, 8, 4] and f64[8, 2] do not mix; convert one with to()"},
       {[] { rotary_table(8, 6); }, "rotary: the head size must be a multiple of 4, got 6"},
       {[] {
          causal_attention(zeros({2, 8, 16}), 1);
@@ -202,6 +206,18 @@ TEST_CASE("errors: calls on matrices name themselves, the fault and every size")
       {[&] { scale_each(two, two, factors(3)); }, "scale_each: [3] factors for 2 x [2, 3]"},
       {[&] { scale_each(A, A, factors(1, DType::f64)); },
        "scale_each: the factors are f64 on cpu, but [2, 3] is f32 on cpu"},
+      {[&] { add_to_diagonal(A, 1); }, "add_to_diagonal: [2, 3] is not square"},
+      {[&] { add_to_diagonal(none, 1); }, "add_to_diagonal: this matrix was never made"},
+      {[&] { leverage_scores(A, 0); }, "leverage_scores: [2, 3] is wide, but must be tall"},
+      {[&] { leverage_scores(none, 0); }, "leverage_scores: this matrix was never made"},
+      {[&] { gram(none); }, "gram: this matrix was never made"},
+      {[&] { copy(none); }, "copy: this matrix was never made"},
+      {[&] { frobenius_squares(none); }, "frobenius_squares: this matrix was never made"},
+      {[&] { inverse_norm(Tensor()); }, "inverse_norm: this tensor was never made"},
+      {[&] {
+         heads(Tensor::zeros({1, 2, 6}), 4, 2, 2);
+       },
+       "matrix: 2 x 2 with rows 6 apart does not fit into [1, 2, 6]"},
       {[&] { Matrix(Tensor::zeros({3})); }, "matrix: [3] is not a matrix or a batch of them"},
       {[&] { two.at(2); }, "matrix: number 2 of a batch of 2"},
       {[&] { two.at(-1); }, "matrix: number -1 of a batch of 2"},

@@ -52,11 +52,6 @@ double bound(DType t) { return t == DType::f64 ? 1e-13 : 1e-5; }
 
 }  // namespace
 
-TEST_CASE("matrix: the provider of products has a name") {
-  const std::string provider = gemm_provider();
-  CHECK((provider == "eigen" || provider == "libxsmm"));
-}
-
 TEST_CASE("matrix: views, transposes, batches, and their limits") {
   const Tensor t = Rng(1).normal({2, 3, 4, 5}, 1);
   const Matrix M = t;

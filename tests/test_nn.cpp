@@ -1,4 +1,5 @@
 // Models: names, routes, files, and whether they learn.
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -9,6 +10,7 @@
 #include "nn/gpt.h"
 #include "nn/weights.h"
 #include "optim/optimizer.h"
+#include "tests/compare.h"
 #include "tests/near.h"
 
 using namespace borealis;
@@ -237,6 +239,22 @@ TEST_CASE("gpt: training gives the same bytes for any number of threads") {
     }
     set_threads(before);
   }
+}
+
+TEST_CASE("gpt: dropout acts on the embedding, on attention's probabilities and on both branches of each block") {
+  GptConfig c = tiny(GptConfig::gpt2());
+  c.dropout = 0.25;
+  Rng rng(2), used(3), drawn(3);
+  const Gpt model(c, rng);
+  const Tensor x = ids(8, 16, c.vocab, 1);
+  const std::vector<double> first = model.embed(x, &used).value().to_vector<double>();
+  const auto dropped = static_cast<double>(std::count(first.begin(), first.end(), 0.0));
+  CHECK(std::abs(dropped / static_cast<double>(first.size()) - 0.25) < 0.05);
+
+  // A stream of random bits for each.
+  model.loss(x, x, &used);
+  for (int64_t i = 0; i < 1 + 1 + 3 * c.n_layer; ++i) drawn.next_stream();
+  CHECK(same_bytes(used.uniform({4}, 0, 1), drawn.uniform({4}, 0, 1)));
 }
 
 TEST_CASE("gpt: from the third step on the system gives no more memory") {

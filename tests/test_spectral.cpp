@@ -185,6 +185,44 @@ TEST_CASE("spectral: measures its updates when asked") {
   CHECK(watch.reports.size() == 12);
 }
 
+// Two blocks each of a tall and of a wide matrix; figures by their definitions, one matrix at a time.
+TEST_CASE("report: leverage, alignment and effective rank of each block, tall and wide") {
+  for (const Shape& shape : {Shape{2, 12, 5}, Shape{2, 5, 12}})
+    for (const Polar method : {Polar::svd, Polar::soft12}) {
+      const Var w = Var::leaf(Tensor::zeros({2 * shape[1], shape[2]}, DType::f64));
+      Update update{.places = {{.param = {.name = "w", .var = w, .blocks = 2}}},
+                    .X = Rng(1).normal(shape, 1, DType::f64),
+                    .before = Rng(2).normal(shape, 1, DType::f64),
+                    .after = Tensor::zeros(shape, DType::f64)};
+      update.U = update.step = polar(update.X, method).tensor();
+      // W of rank 1 in block 0, and with three equal singular values in block 1.
+      update.after.data<double>()[0] = 7;
+      for (int64_t i = 0; i < 3; ++i) update.after.data<double>()[shape[1] * shape[2] + i * (shape[2] + 1)] = 2;
+      const std::vector<UpdateReport> reports = report(update);
+      REQUIRE(reports.size() == 2);
+      CHECK(reports[0].effective_rank == near(1).epsilon(1e-9));
+      CHECK(reports[1].effective_rank == near(3).epsilon(1e-9));
+      for (int64_t b = 0; b < 2; ++b) {
+        const UpdateReport& r = reports[static_cast<size_t>(b)];
+        CAPTURE(b);
+        const Matrix U = update.U.rows(b, 1), tall = shape[1] < shape[2] ? U.t() : U;
+        const std::vector<double> squares = row_sum_squares(tall).to_vector<double>();
+        REQUIRE(r.leverage.size() == 12);
+        double sum = 0;
+        for (const double square : squares) sum += square;
+        for (size_t i = 0; i < 12; ++i) CHECK(r.leverage[i] == near(squares[i] / sum * 12).epsilon(1e-9));
+        if (method == Polar::svd) {
+          CHECK(r.alignment == near(1).epsilon(1e-5));
+          CHECK(r.polar_error < 1e-12);
+        } else {
+          CHECK(r.alignment < 0.98);
+          CHECK(r.polar_error > 0.05);
+        }
+      }
+      CHECK(std::abs(reports[0].leverage[0] - reports[1].leverage[0]) > 1e-3);
+    }
+}
+
 TEST_CASE("spectral: the reported update is as long as what moves, whatever sets its scale") {
   for (const std::string settings : {"muon,weight_decay=0", "muon,weight_decay=0,scale=none,decay=hyperball",
                                      "muon,weight_decay=0,scale=match_rms,alpha=0.5"}) {

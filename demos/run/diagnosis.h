@@ -55,6 +55,9 @@ class Diagnosis {
   // `probe`: ids [B, T] to look for silent units with, the same in every snapshot.
   Diagnosis(const Gpt& model, Optimizer& optimizer, const Tensor& probe);
 
+  Diagnosis(const Diagnosis&) = delete;  // the optimizer knows where this one is
+  Diagnosis& operator=(const Diagnosis&) = delete;
+
   // Around the step to measure. None of this changes a number of the run.
   void before_step();
   void after_step();

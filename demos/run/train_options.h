@@ -25,7 +25,8 @@ struct TrainOptions {
   int64_t batch_size = 12;
 
   std::string optimizer = "adamw";  // or what parse_spectral takes: "muon", "aurora,where=wide"
-  // Of that row, whatever later versions make of its name, with what flags change.
+  // Of that row, whatever later versions make of its name, with what flags change; idle with adamw. Its weight_decay is
+  // not read: that of the run is below.
   SpectralConfig stages = {.direction = {.polar = Polar::polar_express6}};
 
   double learning_rate = 1e-3;  // AdamW's

@@ -5,6 +5,7 @@
 // Scores lie transposed, [keys, queries of the block]: neighbours belong to different queries, so
 // maxima and sums over the keys run down the columns, whole SIMD vectors side by side.
 #include <limits>
+#include <type_traits>
 
 #include "engine/cpu/backend.h"
 #include "engine/cpu/dropout.h"

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 #include "../backend.h"
 
@@ -15,7 +14,7 @@ template <class T> struct Rows {
   int64_t ld;
   bool trans = false;
 
-  // Row i of what lies in memory, and the rows from there on.
+  // Row i of what lies in memory (a column, if `trans`), and the part from there on.
   T* operator[](int64_t i) const { return data + i * ld; }
   Rows from(int64_t i) const { return {(*this)[i], ld, trans}; }
   Rows t() const { return {data, ld, !trans}; }
