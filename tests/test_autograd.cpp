@@ -257,8 +257,10 @@ TEST_CASE("backward: from a gradient of the result's own shape") {
                        "backward: the gradient of [2] cannot be []", std::invalid_argument);
   CHECK_THROWS_AS(square(w).backward(Tensor::full({2}, 1, DType::f32)), std::invalid_argument);
   CHECK_THROWS_WITH_AS(sum(w).backward(Tensor()), "backward: this tensor was never made", std::invalid_argument);
-  w.backward(dy);  // a leaf alone is its own result: dy takes the place of its gradient
+  const Tensor place = w.grad();
+  w.backward(dy);  // a leaf alone is its own result: dy takes the place of its gradient, in the same memory
   CHECK(gradient(w) == Numbers{3, -1});
+  CHECK(w.grad().same_storage(place));
 }
 
 TEST_CASE("set_grad: as if backward() had left it") {

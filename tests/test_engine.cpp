@@ -102,6 +102,11 @@ TEST_CASE("tensor: views and their limits") {
   CHECK_THROWS_WITH_AS(Tensor::of<float>({3}, {1, 2}), "tensor: [3] takes 3 values, got 2", std::invalid_argument);
 }
 
+TEST_CASE("tensor: rows outside are told from where to where") {
+  CHECK_THROWS_WITH_AS(Tensor({4, 2}).rows(1, 5), "rows: 1 … 6 is outside the leading axis of [4, 2]",
+                       std::invalid_argument);
+}
+
 TEST_CASE("tensor: types convert, empty tensors are fine") {
   const Tensor t = Tensor::of<float>({3}, {1.5f, -2, 1e30f});
   CHECK(numbers(t.to(DType::f64)) == std::vector<double>{1.5, -2, 1e30f});
@@ -147,6 +152,8 @@ TEST_CASE("pool: the system is asked no more once shapes repeat, trim gives all 
   CHECK(p.peak() >= p.live());
   p.trim();
   CHECK(p.cached() == 0);
+  step();
+  CHECK(p.system_allocations() > count);
 }
 
 TEST_CASE("pool: the CPU's cap is the machine's memory") {
@@ -267,6 +274,12 @@ TEST_CASE("reductions: sums over any axes, and over nothing") {
   CHECK(numbers(sum(t, {0, 2})) == std::vector<double>{14, 22, 30});
   CHECK(numbers(sum(t, {-1}, 0.5)) == std::vector<double>{0.5, 2.5, 4.5, 6.5, 8.5, 10.5});
   CHECK(numbers(sum(Tensor({0, 2}, DType::f64), {0})) == std::vector<double>{0, 0});
+}
+
+TEST_CASE("reductions: long rows are added in parts, each row by itself") {
+  const Tensor x({3, 100000});
+  for (int64_t r = 0; r < 3; ++r) x.rows(r, 1).fill(static_cast<double>(r + 1));
+  CHECK(numbers(sum(x, {1})) == std::vector<double>{1e5, 2e5, 3e5});
 }
 
 TEST_CASE("reductions: sum of squares, finiteness, maximum with NaN and ties") {

@@ -173,3 +173,9 @@ TEST_CASE("riemannian: a batch is its matrices one by one, and may be a transpos
     CHECK(same_bytes(direction(Matrix(permute(G, {0, 1, 3, 2})).t()), all));
   }
 }
+
+TEST_CASE("riemannian: three steps unless told otherwise, and each counts") {
+  const Matrix G = normal({40, 12}, DType::f64);
+  CHECK(same_bytes(direction(G), direction(G, {.outer = 3})));
+  for (const int outer : {1, 2, 4}) CHECK(relative_error(direction(G), direction(G, {.outer = outer})) > 1e-6);
+}
