@@ -11,6 +11,7 @@
 #include "demos/run/flags.h"
 #include "engine/math.h"
 #include "engine/safetensors.h"
+#include "nn/checkpoint.h"
 #include "optim/matrix_stats.h"
 
 using namespace borealis;
@@ -24,7 +25,7 @@ struct Options {
   int64_t max_side = 2048;
 
   bool asks_for(const std::string& name) const {
-    return (all || name.rfind("optimizer/", 0) != 0) && name.find(only) != std::string::npos;
+    return (all || !name.starts_with(optimizer_prefix)) && name.find(only) != std::string::npos;
   }
   std::string neuron() const { return columns ? "column" : "row"; }
 };

@@ -18,9 +18,7 @@ struct Scaled {
   std::vector<int> exponents;
 };
 Scaled in_double(const Matrix& X) {
-  const Matrix packed = X.like();
-  axpby(packed, 1, X, 0);
-  const Tensor A = packed.tensor().to(Device{}).to(DType::f64);
+  const Tensor A = copy(X).tensor().to(Device{}).to(DType::f64);
   const int64_t count = X.batch().total(), size = X.rows() * X.cols();
   std::vector<int> exponents(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) {
@@ -82,14 +80,12 @@ std::vector<double> row_norms(const Matrix& X) {
 
 std::vector<double> effective_ranks(const Matrix& X) {
   const Matrix A = in_double(X.rows() < X.cols() ? X.t() : X).X;  // tall
-  const Matrix gram = Matrix::make(A.cols(), A.cols(), A.batch(), DType::f64, Device{});
-  gemm_symmetric(gram, A.t(), A);
-  std::vector<double> ranks(static_cast<size_t>(gram.batch().total()));
+  const Matrix squares = gram(A);
+  std::vector<double> ranks(static_cast<size_t>(squares.batch().total()));
   if (A.cols() == 0) return ranks;  // of no singular value
-  parallel_for(gram.batch().total(), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(squares.batch().total(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const Eigen::Map<const Eigen::MatrixXd> G(static_cast<const double*>(gram.at(i).view().data), gram.rows(),
-                                                gram.cols());
+      const Eigen::Map<const Eigen::MatrixXd> G(squares.view().at<double>(i), squares.rows(), squares.cols());
       // On NaN the solver would return eigenvalues that look like numbers.
       ranks[static_cast<size_t>(i)] =
           G.allFinite()

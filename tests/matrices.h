@@ -32,7 +32,7 @@ inline Tensor packed(const Matrix& X) {
 // ‖UᵀU − I‖_F/√d on the short side.
 inline double polar_error(const Matrix& U) {
   const Matrix E = U.rows() > U.cols() ? U.t() * U : U * U.t();
-  backend(U.device()).add_to_diagonal(E.view(), -1, 0);
+  add_to_diagonal(E, -1);
   return std::sqrt(frobenius_squares(E).item() / static_cast<double>(E.rows()));
 }
 

@@ -19,7 +19,7 @@ constexpr std::array floats{DType::f32, DType::f64};
 Tensor well_conditioned(int64_t rows, int64_t cols, DType dtype) {
   const Tensor X = normal({rows, cols}, dtype);
   const Matrix I = Tensor::zeros({std::min(rows, cols), std::min(rows, cols)}, dtype);
-  backend({}).add_to_diagonal(I.view(), 3 * std::sqrt(double(std::max(rows, cols))), 0);
+  add_to_diagonal(I, 3 * std::sqrt(double(std::max(rows, cols))));
   axpby(Matrix::strided(X, 0, I.rows(), I.cols(), cols), 1, I, 1);
   return X;
 }

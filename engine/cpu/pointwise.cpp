@@ -131,8 +131,7 @@ void CpuBackend::scale_by(Span y, ConstSpan factor) {
 
 void CpuBackend::strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, double beta) {
   Walk w(walk.shape, walk.dst_stride, walk.src_stride);
-  // A number that is repeated along the last axis needs no tiles.
-  const bool transposed = w.inner_stride(1) != 0 && w.bring_transposed_axis_inside();
+  const bool transposed = w.bring_transposed_axis_inside();
   const auto copy = [&](auto* to, const auto* from, auto put) {
     if (transposed) {
       copy_transposed(to, from, w, put);

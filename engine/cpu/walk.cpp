@@ -57,7 +57,7 @@ void Walk::for_each_run(int64_t work, const Run& f) const {
 bool Walk::bring_transposed_axis_inside() {
   const auto begin = axes_.begin(), last = begin + static_cast<std::ptrdiff_t>(rank_ - 1);
   const auto unit = std::find_if(begin, last, [](const Axis& a) { return a.stride[1] == 1; });
-  if (unit == last) return false;
+  if (unit == last || inner_stride(1) == 0) return false;
   std::rotate(unit, unit + 1, last);
   return true;
 }

@@ -33,7 +33,7 @@ class Walk {
   void for_each_run(int64_t work, const Run& f) const;
 
   // Whether array 1 is contiguous along another axis than the last, as the source of a transpose
-  // is. Makes that axis the last but one.
+  // is (one that repeats its numbers along the last needs no tiles). Makes that axis the last but one.
   bool bring_transposed_axis_inside();
   int64_t row_stride(size_t array) const { return axes_[rank_ - 2].stride[array]; }
 
