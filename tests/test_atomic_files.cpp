@@ -75,10 +75,25 @@ TEST_CASE("write_file_atomically: a full disk leaves what was there, and no litt
   for (const size_t size : {size_t{50001}, size_t{200000}})
     CHECK_THROWS_WITH_AS(write_file_atomically(f / "file", text(std::string(size, 'x'))),
                          Contains("file' cannot be written: File too large"), std::runtime_error);
+  const auto careless = [](std::ostream& out) {
+    out << std::string(200000, 'x');
+    errno = ENOENT;  // long after the disk was found full
+  };
+  CHECK_THROWS_WITH(write_file_atomically(f / "file", careless), Contains("File too large"));
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
   CHECK(read(f / "file") == "before");
   CHECK(files_in(f) == 1);
+}
+
+TEST_CASE("write_file_atomically: more single characters than the buffer holds") {
+  const Folder f;
+  std::string all;
+  for (int i = 0; i < 40000; ++i) all += static_cast<char>('a' + i % 26);
+  write_file_atomically(f / "file", [&](std::ostream& out) {
+    for (const char c : all) out.put(c);
+  });
+  CHECK(read(f / "file") == all);
 }
 
 TEST_CASE("remove_unfinished: takes away what killed writers left, and nothing else") {

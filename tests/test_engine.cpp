@@ -119,6 +119,14 @@ TEST_CASE("tensor: types convert, empty tensors are fine") {
   CHECK(out.str() == "f64[2, 5] {0, 1, 2, 3, 4, 5, 6, 7, …}, min 0, mean 4.5, max 9 no tensor");
 }
 
+TEST_CASE("strided_copy: a transposed copy adds to a part of what was there, once") {
+  for (const Shape& s : {Shape{5, 7}, Shape{33, 40}, Shape{130, 70}}) {
+    const Tensor x = counting({s[0], s[1]}), y = Tensor::full({s[1], s[0]}, 8, x.dtype());
+    backend(Device{}).strided_copy(y, x, {y.shape(), {s[0], 1}, {1, s[1]}}, 0.5);
+    CHECK(y.to_vector<double>() == affine(permute(x, {1, 0}), 1, 4).to_vector<double>());
+  }
+}
+
 TEST_CASE("pool: classes waste at most an eighth, blocks are aligned and used again") {
   Pool& p = pool(Device{});
   for (size_t bytes = 1; bytes < (1 << 20); bytes = bytes * 17 / 16 + 1) {
@@ -126,6 +134,7 @@ TEST_CASE("pool: classes waste at most an eighth, blocks are aligned and used ag
     void* data = p.take(bytes);
     const size_t size = p.live() - before;
     CHECK(size >= bytes);
+    CHECK(size % 64 == 0);
     CHECK(size - bytes <= std::max<size_t>(bytes / 8, 63));
     CHECK(reinterpret_cast<uintptr_t>(data) % 64 == 0);
     p.give_back(data, bytes);

@@ -114,6 +114,8 @@ TEST_CASE("gemm_symmetric: the same numbers as gemm, symmetric to the bit") {
   }
   CHECK_THROWS_WITH(gemm_symmetric(Tensor({2, 3}), Tensor({2, 2}), Tensor({2, 3})),
                     "gemm_symmetric: the result must be square, got [2, 3]");
+  CHECK_THROWS_WITH(gemm_symmetric(Tensor({3, 2}), Tensor({3, 2}), Tensor({2, 2})),
+                    "gemm_symmetric: the result must be square, got [3, 2]");
 }
 
 TEST_CASE("gemm: beta = 0 never reads C, a transposed C, an empty inner size") {

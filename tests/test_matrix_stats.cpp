@@ -77,6 +77,12 @@ TEST_CASE("matrix stats: norms of rows and columns, matrix after matrix") {
   CHECK(norms[5] == 10);
 }
 
+TEST_CASE("matrix stats: an infinite row leaves the others' lengths as they are") {
+  const std::vector<double> norms = row_norms(Tensor::of<float>({2, 2}, {INFINITY, 1, 3, 4}));
+  CHECK(std::isinf(norms[0]));
+  CHECK(norms[1] == 5);
+}
+
 TEST_CASE("matrix stats: effective rank of known spectra") {
   for (const DType dtype : floats) {
     const double exact = dtype == DType::f64 ? 1e-11 : 1e-5;

@@ -11,6 +11,7 @@
 
 #include "autograd/gradcheck.h"
 #include "engine/math.h"
+#include "engine/matrix.h"
 #include "engine/parallel.h"
 #include "tests/compare.h"
 #include "tests/near.h"
@@ -218,6 +219,45 @@ TEST_CASE("attention: the fused kernel agrees with the composed one") {
       ++pairs;
     }
   CHECK(pairs == static_cast<int>(composed.size()));
+}
+
+// Ops let the last query see every key; a backend may be asked for less, and also for a part of what was there.
+TEST_CASE("attention: keys that no query sees give nothing and get no gradient") {
+  Rng rng(5);
+  const int64_t Tq = 3, Tk = 9, H = 2, dim = 4;
+  const auto make = [&](int64_t T) { return rng.normal({2, T, H * dim}, 1, DType::f64); };
+  const auto view = [&](const Tensor& t) { return heads(t, 0, H, dim); };
+  const Tensor q = make(Tq), k = make(Tk), v = make(Tk), dy = make(Tq);
+  for (const int64_t offset : {int64_t{0}, int64_t{2}, Tk - Tq}) {
+    const AttentionArgs args{.scale = 0.5, .offset = offset};
+    const auto all = [&](bool composed) {
+      Backend& on = backend(Device{});
+      const Tensor y = q.like(), lse({2, H, Tq}, DType::f64), dq = q.clone(), dk = k.clone(), dv = v.clone();
+      if (composed) {
+        on.Backend::attention(view(y), lse, view(q), view(k), view(v), args);
+        on.Backend::attention_grad(view(dq), view(dk), view(dv), 0.5, view(q), view(k), view(v), view(y), view(dy), lse,
+                                   args);
+      } else {
+        on.attention(view(y), lse, view(q), view(k), view(v), args);
+        on.attention_grad(view(dq), view(dk), view(dv), 0.5, view(q), view(k), view(v), view(y), view(dy), lse, args);
+      }
+      return std::vector{y, lse, dq, dk, dv};
+    };
+    const std::vector<Tensor> fused = all(false), composed = all(true);
+    for (size_t i = 0; i < fused.size(); ++i) {
+      CAPTURE(offset);
+      CAPTURE(i);
+      CHECK(relative_error(fused[i], composed[i]) <= 1e-13);
+    }
+  }
+}
+
+TEST_CASE("embedding: half of what was there, and each row's gradients") {
+  for (const double beta : {0.5, -0.5}) {
+    const Tensor table = Tensor::of<double>({3, 1}, {8, 16, 32}), dy = Tensor::of<double>({4, 1}, {1, 2, 3, 4});
+    backend(Device{}).embedding_grad(table, Tensor::of<int32_t>({4}, {2, 0, 2, 0}), dy, 1, beta);
+    CHECK(table.to_vector<double>() == std::vector<double>{8 * beta + 6, 16 * beta, 32 * beta + 4});
+  }
 }
 
 TEST_CASE("attention: packed and separate inputs agree") {

@@ -74,6 +74,24 @@ TEST_CASE("parallel_for: the first exception in order reaches the caller") {
   set_threads(before);
 }
 
+TEST_CASE("parallel_for: of several exceptions that of the first piece is kept, in whatever order they come") {
+  PieceError error;
+  CHECK_NOTHROW(error.rethrow());
+  for (const int piece : {5, 2, 3}) {
+    try {
+      throw piece;
+    } catch (...) {
+      error.keep(piece);
+    }
+  }
+  CHECK_THROWS_AS(error.rethrow(), int);
+  try {
+    error.rethrow();
+  } catch (int piece) {
+    CHECK(piece == 2);
+  }
+}
+
 TEST_CASE("parallel_for: nested, it runs serially") {
   const int before = threads(), levels = omp_get_max_active_levels();
   set_threads(3);

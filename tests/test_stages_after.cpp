@@ -121,6 +121,13 @@ void expected_apply(const SpectralConfig& c, Plain& W, Plain& U, double lr) {
 
 }  // namespace
 
+TEST_CASE("stages: what evens out tall matrices remembers nothing of others") {
+  const SpectralConfig c{.post = Post::even_rows_moment};
+  CHECK(post_state(c, Tensor({2, 5, 3})).shape() == Shape{2, 5});
+  CHECK(!post_state(c, Tensor({2, 3, 5})));
+  CHECK(!post_state(c, Tensor({2, 3, 3})));
+}
+
 TEST_CASE("stages: scale, decay and apply") {
   for_each_case([](const Shape& shape, DType dtype) {
     for (const Scale kind : all<Scale>()) {

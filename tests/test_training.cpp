@@ -9,6 +9,8 @@
 #include "demos/run/progress.h"
 #include "demos/run/training.h"
 #include "engine/math.h"
+#include "engine/safetensors.h"
+#include "nn/checkpoint.h"
 #include "nn/weights.h"
 #include "tests/compare.h"
 #include "tests/near.h"
@@ -255,6 +257,18 @@ TEST_CASE("training: a checkpoint brings back every part of a run") {
     write_checkpoint(f / "other", other);
     CHECK_THROWS_AS(read_checkpoint(f / "other"), std::runtime_error);
   }
+}
+
+TEST_CASE("training: a saved model's settings have these names") {
+  const Folder f;
+  const Gpt model = model_of(tiny_options());
+  save(f / "model", model, Vocabulary("abcdefg"));
+  const auto settings = nlohmann::json::parse(read_safetensors(f / "model").metadata.at("options"));
+  std::string names;
+  for (const auto& setting : settings.items()) names += setting.key() + ' ';
+  CHECK(names ==
+        "attention_scale bias block_size dropout logit_cap mlp mlp_expansion n_embd n_head n_layer norm "
+        "norm_after_embedding norm_eps position qk_norm style tied vocab ");
 }
 
 TEST_CASE("training: durations as a person reads them") {
