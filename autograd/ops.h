@@ -95,7 +95,6 @@ struct AttentionOptions {
   double scale = 0;    // 0: 1/√(head size)
   double dropout = 0;  // on the probabilities; needs rng
   Rng* rng = nullptr;
-  bool composed = false;  // gemm + softmax instead of the fused kernel: the reference
 };
 // Causal attention of packed qkv [B, T, 3C] (q, then k, then v; heads of C/heads numbers): [B, T,
 // C].

@@ -44,25 +44,6 @@ Var rotary(const Var& x, int64_t heads, const RotaryTable& table, int64_t offset
 
 namespace {
 
-// q, k and v as matrices of heads: what a call and its gradient share.
-struct Heads {
-  Matrix q, k, v;
-  AttentionArgs args;
-  bool composed;
-
-  void attend(const Matrix& y, const Tensor& lse) const {
-    Backend& on = backend(lse.device());
-    composed ? on.Backend::attention(y, lse, q, k, v, args) : on.attention(y, lse, q, k, v, args);
-  }
-  // dq, dk, dv ← new + beta·old.
-  void grad(const Matrix& dq, const Matrix& dk, const Matrix& dv, double beta, const Matrix& y, const Matrix& dy,
-            const Tensor& lse) const {
-    Backend& on = backend(lse.device());
-    composed ? on.Backend::attention_grad(dq, dk, dv, beta, q, k, v, y, dy, lse, args)
-             : on.attention_grad(dq, dk, dv, beta, q, k, v, y, dy, lse, args);
-  }
-};
-
 AttentionArgs attention_args(const Shape& shape, int64_t C, int64_t H, int64_t offset, const AttentionOptions& o) {
   if (H < 1 || C < 1 || C % H) fail("attention: ", shape, " does not split into ", H, " heads");
   if (!(o.dropout >= 0 && o.dropout < 1)) fail("attention: dropout must be in [0, 1), got ", o.dropout);
@@ -84,11 +65,12 @@ Var causal_attention(const Var& qkv, int64_t H, const AttentionOptions& options)
   const AttentionArgs args = attention_args(s, C, H, 0, options);
   const auto part = [C, H](const Tensor& t, int64_t index) { return heads(t, index * C, H, C / H); };
   const Tensor X = qkv.value(), y({s[0], s[1], C}, X.dtype(), X.device()), lse({s[0], H, s[1]}, X.dtype(), X.device());
-  const Heads in{part(X, 0), part(X, 1), part(X, 2), args, options.composed};
-  in.attend(part(y, 0), lse);
-  return record("attention", y, {qkv}, [in, y, lse, part](Backward& bw) {
+  backend(y.device()).attention(part(y, 0), lse, part(X, 0), part(X, 1), part(X, 2), args);
+  return record("attention", y, {qkv}, [X, y, lse, part, args](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
-    in.grad(part(g, 0), part(g, 1), part(g, 2), beta, part(y, 0), part(bw.dy(), 0), lse);
+    backend(g.device())
+        .attention_grad(part(g, 0), part(g, 1), part(g, 2), beta, part(X, 0), part(X, 1), part(X, 2), part(y, 0),
+                        part(bw.dy(), 0), lse, args);
   });
 }
 
@@ -102,12 +84,12 @@ Var causal_attention(const Var& q, const Var& k, const Var& v, int64_t H, const 
   const AttentionArgs args = attention_args(sq, sq[2], H, sk[1] - sq[1], options);
   const auto all = [H](const Tensor& t) { return heads(t, 0, H, t.size(2) / H); };
   const Tensor y = q.value().like(), lse({sq[0], H, sq[1]}, y.dtype(), y.device());
-  const Heads in{all(q.value()), all(k.value()), all(v.value()), args, options.composed};
-  in.attend(all(y), lse);
-  return record("attention", y, {q, k, v}, [in, y, lse, all, k_shape = sk](Backward& bw) {
+  const Matrix Q = all(q.value()), K = all(k.value()), V = all(v.value());
+  backend(y.device()).attention(all(y), lse, Q, K, V, args);
+  return record("attention", y, {q, k, v}, [=, k_shape = sk](Backward& bw) {
     // q, k and v may be one Var, so the three gradients are made apart and then added.
     const Tensor dq = y.like(), dk(k_shape, y.dtype(), y.device()), dv = dk.like();
-    in.grad(all(dq), all(dk), all(dv), 0, all(y), all(bw.dy()), lse);
+    backend(y.device()).attention_grad(all(dq), all(dk), all(dv), 0, Q, K, V, all(y), all(bw.dy()), lse, args);
     if (bw.needs(0)) bw.add(0, dq);
     if (bw.needs(1)) bw.add(1, dk);
     if (bw.needs(2)) bw.add(2, dv);

@@ -1,5 +1,3 @@
-#include <limits>
-
 #include "autograd/ops.h"
 #include "engine/math.h"
 
@@ -7,15 +5,10 @@ namespace borealis {
 
 namespace {
 
-// A checked copy of the ids: what happens to the caller's own before backward() cannot lead a
-// kernel outside its table.
+// A checked copy of the ids: what happens to the caller's own before backward() cannot change the gradient.
 Tensor checked_ids(const char* op, const char* what, const Tensor& given, int64_t limit, int64_t ignored) {
   const Tensor ids = given.clone();
-  if (ids.dtype() != DType::i32) fail(op, ": ", what, " must be i32, got ", ids.dtype(), ids.shape());
-  const int64_t bad = backend(ids.device()).first_bad_id(ids, limit, ignored);
-  if (bad >= 0)
-    fail(op, ": ", what, " ", ids.shape(), ": ", ids.reshape({ids.numel()}).rows(bad, 1).item(), " at place ", bad,
-         " is outside 0 … ", limit - 1);
+  check_ids(op, what, ids, limit, ignored);
   return ids;
 }
 
@@ -28,8 +21,7 @@ Var embedding(const Var& table, const Tensor& given) {
     fail("embedding: the ids are on ", given.device(), " but the table is on ", table.device());
   if (given.shape().rank() >= Shape::max_rank) fail("embedding: ids ", given.shape(), " have too many axes");
   const int64_t V = table.shape()[0], C = table.shape()[1];
-  constexpr int64_t none = std::numeric_limits<int64_t>::min();  // no i32: every id counts
-  const Tensor ids = checked_ids("embedding", "the ids", given, V, none);
+  const Tensor ids = checked_ids("embedding", "the ids", given, V, none_ignored);
 
   std::vector<int64_t> sizes(ids.shape().sizes().begin(), ids.shape().sizes().end());
   sizes.push_back(C);

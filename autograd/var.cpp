@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <unordered_set>
+#include <utility>
 
 #include "engine/backend.h"
 #include "engine/math.h"
@@ -13,6 +14,7 @@ namespace {
 
 thread_local bool recording = true;
 thread_local bool checking = false;
+thread_local const Observer::See* observer = nullptr;
 std::atomic<uint64_t> nodes_made = 0;  // for all threads: numbers order the whole graph
 
 bool finite(const Tensor& t) { return t.dtype() == DType::i32 || backend(t.device()).all_finite(t); }
@@ -191,6 +193,7 @@ void Var::backward(const Tensor& dy) const {
   for (Node* node : nodes) {
     if (node->is_leaf()) continue;
     if (node->written) {
+      if (observer) (*observer)(node->op, node->grad);
       Backward bw(*node);
       node->rule(bw);
       if (checking) check_gradients(*node);
@@ -249,6 +252,7 @@ void Backward::add(int i, const Tensor& t) {
 Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs, std::function<void(Backward&)> rule) {
   value.made(op);
   if (checking) check_output(op, value, inputs);
+  if (observer) (*observer)(op, value);
   Var y(value);
   const auto needs = [](const Var& x) { return x.needs_grad(); };
   if (!recording || std::none_of(inputs.begin(), inputs.end(), needs)) return y;
@@ -263,5 +267,7 @@ Var record(const char* op, const Tensor& value, const std::vector<Var>& inputs, 
 bool is_recording() { return recording; }
 NoGrad::NoGrad() : Scoped(recording, false) {}
 Anomaly::Anomaly(bool on) : Scoped(checking, on) {}
+Observer::Observer(See see) : see_(std::move(see)), before_(std::exchange(observer, &see_)) {}
+Observer::~Observer() { observer = before_; }
 
 }  // namespace borealis

@@ -162,4 +162,18 @@ struct Anomaly : Scoped {
   explicit Anomaly(bool on = true);
 };
 
+// While it lives, `see` is shown what each op of this thread makes, and in backward() the gradient that each op's rule gets.
+class Observer {
+ public:
+  using See = std::function<void(const char* op, const Tensor&)>;
+  explicit Observer(See see);
+  ~Observer();
+  Observer(const Observer&) = delete;
+  Observer& operator=(const Observer&) = delete;
+
+ private:
+  See see_;
+  const See* before_;
+};
+
 }  // namespace borealis

@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "demos/run/compare.h"
 #include "demos/run/default_text.h"
 #include "demos/run/diagnosis.h"
 #include "demos/run/interrupt.h"
@@ -31,7 +32,7 @@ nlohmann::json about(const RunOptions& run, const std::string& source, double se
       {"threads", threads()}, {"gemm", gemm_provider()}, {"written", std::time(nullptr)}, {"seconds", seconds}};
 }
 
-// Goes through a step that went wrong once more and says where it went wrong first.
+// Goes through a step that went wrong once more and says where it went wrong first. Nothing has changed since.
 [[noreturn]] void explain(const Gpt& model, const TokenBatch& b, const TrainOptions& t, int64_t step) {
   std::string where = "no single op of the model stands out";
   zero_grad(model.parameters());
@@ -95,7 +96,11 @@ int run(int argc, char** argv) {
   const Corpus corpus(text, t.model.block_size, source, o.run.resume ? saved.vocabulary : Vocabulary(text));
   text = {};  // from here on there are tokens only
   t.model.vocab = corpus.vocabulary.size();
-  check_memory(t);
+  check_memory(t, device);
+  if (!o.run.compare.empty()) {
+    compare_step(t, corpus.train, o.run.compare);
+    return 0;
+  }
 
   // The model and its optimizer.
   Rng weights = rng_for(t.seed, Purpose::weights);
@@ -105,8 +110,8 @@ int run(int argc, char** argv) {
     from_file(model.parameters(), saved.weights, checkpoint_path);
     optimizer.load_state({saved.step, saved.optimizer}, checkpoint_path);
   }
-  Diagnosis diagnosis(model, optimizer, probe_batch(corpus.val, t).inputs);
-  const TokenBatch first_batch = corpus.train.windows(0, 1, t.model.block_size);
+  Diagnosis diagnosis(model, optimizer, probe_batch(corpus.val, t, device).inputs);
+  const TokenBatch first_batch = corpus.train.windows(0, 1, t.model.block_size, device);
 
   // A validation that an interruption cut short is made up for.
   if (history.unvalidated && validates_at(t, saved.step)) {
@@ -137,6 +142,17 @@ int run(int argc, char** argv) {
   double train_loss = history.train_loss;
   double seconds_since_log = 0;
   int64_t steps_since_log = 0;
+  Tensor last_loss, grad_norm;  // of the last step, on the device until somebody looks
+
+  // Looks at what the steps so far have left on the device: the only place that waits for it.
+  const auto batch_of = [&](int64_t number) {
+    Rng batches = rng_for(t.seed, Purpose::batches, number);
+    return corpus.train.random_batch(t.batch_size, t.model.block_size, batches, device);
+  };
+  const auto look = [&] {
+    if (const int64_t stopped = optimizer.stopped_at()) explain(model, batch_of(stopped - 1), t, stopped - 1);
+    if (last_loss) train_loss = last_loss.item();
+  };
 
   // Worse than guessing by this much, nothing is left of what was learned.
   const double hopeless = std::log(static_cast<double>(t.model.vocab)) + 1;
@@ -156,14 +172,14 @@ int run(int argc, char** argv) {
     const Stopwatch clock;
     const bool measure = o.run.diagnose > 0 && (step + 1) % o.run.diagnose == 0;
 
-    // One step: a batch, its loss, the gradient, an update.
-    Rng batches = rng_for(t.seed, Purpose::batches, step), dropout = rng_for(t.seed, Purpose::dropout, step);
-    const TokenBatch batch = corpus.train.random_batch(t.batch_size, t.model.block_size, batches);
+    // One step: a batch, its loss, the gradient, an update. Nothing here waits for the device, unless the step is measured.
+    Rng dropout = rng_for(t.seed, Purpose::dropout, step);
+    const TokenBatch batch = batch_of(step);
     const Var loss = model.loss(batch.inputs, batch.targets, &dropout);
     loss.backward();
-    const Tensor grad_norm = optimizer.clip(t.grad_clip);
-    train_loss = loss.item();
-    if (!std::isfinite(train_loss) || !std::isfinite(grad_norm.item())) explain(model, batch, t, step);
+    last_loss = loss.value();
+    optimizer.expect_finite(last_loss);
+    grad_norm = optimizer.clip(t.grad_clip);
     const double factor = rate_factor(t, step);
     if (measure) diagnosis.before_step();
     optimizer.step(factor);
@@ -171,11 +187,13 @@ int run(int argc, char** argv) {
 
     ++step;
     ++steps_since_log;
+    const bool evaluate = validates_at(t, step);
+    const bool tells = step % o.run.log_interval == 0 || measure || evaluate || step == t.max_iters;
+    if (tells) look();
     seconds_since_log += clock.seconds();
 
     // What the run tells and keeps.
-    const bool evaluate = validates_at(t, step);
-    if (step % o.run.log_interval == 0 || measure || evaluate || step == t.max_iters) {
+    if (tells) {
       StepReport r;
       r.step = step;
       r.max_iters = t.max_iters;
@@ -200,12 +218,13 @@ int run(int argc, char** argv) {
   }
 
   // The end, or an interruption. Nothing has looked at the last update yet.
+  look();
   std::optional<double> val_loss;
   if (step == t.max_iters) val_loss = full_loss(model, corpus.val, t.batch_size);
-  const double look = val_loss ? *val_loss : loss_of(model, first_batch);
+  const double loss_now = val_loss ? *val_loss : loss_of(model, first_batch);
   progress.finish();
-  if (!std::isfinite(look)) explain(model, first_batch, t, step);
-  save(look);
+  if (!std::isfinite(loss_now)) explain(model, first_batch, t, step);
+  save(loss_now);
   folder.write_about(about(o.run, source, total.seconds()));
   if (!val_loss) {
     std::printf("stopped at step %lld; go on with --init_from resume --out_dir %s\n", static_cast<long long>(step),

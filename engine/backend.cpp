@@ -24,12 +24,13 @@ Backend& backend(Device device) {
   static Backend& cpu = *new CpuBackend;
   if (device.kind == Device::Kind::cpu) return cpu;
   if (Backend* cuda = cuda_backend(device.index)) return *cuda;
+  if (cuda_count() > 0) fail(device, ": is not there; the last one is cuda:", cuda_count() - 1);
   fail(device, ": this build has no CUDA backend; use the device cpu");
 }
 
 std::vector<Device> available_devices() {
   std::vector<Device> devices{Device{}};
-  for (int i = 0; cuda_backend(i); ++i) devices.push_back({Device::Kind::cuda, i});
+  for (int i = 0; i < cuda_count(); ++i) devices.push_back({Device::Kind::cuda, i});
   return devices;
 }
 

@@ -21,6 +21,16 @@ void check_together(const char* op, const Tensor& a, const Tensor& b) {
     fail(op, ": ", a.shape(), " is on ", a.device(), " but ", b.shape(), " is on ", b.device());
 }
 
+void check_ids(const char* op, const char* what, const Tensor& ids, int64_t limit, int64_t ignored) {
+  if (ids.made(op).dtype() != DType::i32) fail(op, ": ", what, " must be i32, got ", ids.dtype(), ids.shape());
+  if (ids.device().kind != Device::Kind::cpu) return;
+  const std::span<const int32_t> all(ids.data<int32_t>(), static_cast<size_t>(ids.numel()));
+  const auto bad =
+      std::find_if(all.begin(), all.end(), [&](int32_t id) { return (id < 0 || id >= limit) && id != ignored; });
+  if (bad != all.end())
+    fail(op, ": ", what, " ", ids.shape(), ": ", *bad, " at place ", bad - all.begin(), " is outside 0 … ", limit - 1);
+}
+
 Tensor unary(UnaryOp op, const Tensor& x, double param) {
   const Tensor y = x.like();
   backend(x.device()).unary(op, y, x, param);

@@ -2,6 +2,7 @@
 // made of; no derivative here.
 #pragma once
 
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -12,6 +13,11 @@ namespace borealis {
 
 // Fails unless both were made, have one type and live on one device.
 void check_together(const char* op, const Tensor& a, const Tensor& b);
+
+// Fails on an id outside [0, limit) that is not `ignored`. Only of ids on the CPU, where they are born: to look at others
+// would wait for their device, whose kernels make NaN of what such an id finds.
+constexpr int64_t none_ignored = std::numeric_limits<int64_t>::min();  // no i32
+void check_ids(const char* op, const char* what, const Tensor& ids, int64_t limit, int64_t ignored = none_ignored);
 
 // y = op(x);  dx ← op'·dy + beta·dx (`saved` is x or y, as pointwise.h says of op).
 Tensor unary(UnaryOp op, const Tensor& x, double param = 0);

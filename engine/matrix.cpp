@@ -115,32 +115,34 @@ Matrix heads(const Tensor& t, int64_t first, int64_t H, int64_t dim) {
 
 namespace {
 
-void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta, bool symmetric) {
+void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta, bool symmetric,
+          Precision precision) {
   C.made("gemm"), A.made("gemm"), B.made("gemm");
-  if (C.view().col_stride != 1) return gemm(C.t(), B.t(), A.t(), alpha, beta, symmetric);  // Cᵀ = Bᵀ Aᵀ
+  if (C.view().col_stride != 1) return gemm(C.t(), B.t(), A.t(), alpha, beta, symmetric, precision);  // Cᵀ = Bᵀ Aᵀ
   if (A.cols() != B.rows() || C.rows() != A.rows() || C.cols() != B.cols())
     fail("gemm: the sizes do not fit: ", Described{C}, " = ", Described{A}, " * ", Described{B});
   check_batches("gemm", C, A);
   check_batches("gemm", C, B);
-  if (A.dtype() != B.dtype() || A.dtype() != C.dtype() || !(A.device() == B.device()) || !(A.device() == C.device()))
+  const bool fits = C.dtype() == A.dtype() || (A.dtype() != DType::i32 && size_of(C.dtype()) > size_of(A.dtype()));
+  if (A.dtype() != B.dtype() || !fits || !(A.device() == B.device()) || !(A.device() == C.device()))
     fail("gemm: ", Described{C}, " ", C.dtype(), " = ", Described{A}, " ", A.dtype(), " * ", Described{B}, " ",
          B.dtype(), ": types or devices do not mix");
   const Layout output = C.view();
   check_no_repeats("gemm", output);
   check_apart("gemm", output, A.view());
   check_apart("gemm", output, B.view());
-  backend(C.device()).gemm(C, repeated(A), repeated(B), alpha, beta, symmetric);
+  backend(C.device()).gemm(C, repeated(A), repeated(B), alpha, beta, symmetric, precision);
 }
 
 }  // namespace
 
-void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta) {
-  gemm(C, A, B, alpha, beta, false);
+void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta, Precision precision) {
+  gemm(C, A, B, alpha, beta, false, precision);
 }
 
-void gemm_symmetric(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta) {
+void gemm_symmetric(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta, Precision precision) {
   if (C.rows() != C.cols()) fail("gemm_symmetric: the result must be square, got ", Described{C});
-  gemm(C, A, B, alpha, beta, true);
+  gemm(C, A, B, alpha, beta, true, precision);
 }
 
 Matrix operator*(const Matrix& A, const Matrix& B) {
@@ -215,11 +217,9 @@ Tensor leverage_scores(const Matrix& Z, double ridge) {
   if (Z.made("leverage_scores").rows() < Z.cols())
     fail("leverage_scores: ", Described{Z}, " is wide, but must be tall");
   check_no_repeats("leverage_scores", Z.view());
-  const Matrix L = gram(Z);
-  add_to_diagonal(L, 1e-30, ridge);  // 1e-30: for Z = 0
-  backend(Z.device()).cholesky(L);
-  backend(Z.device()).solve_lower(Z, L);
-  return row_sum_squares(Z);
+  const Tensor h({Z.batch().total(), Z.rows()}, Z.dtype(), Z.device());
+  backend(Z.device()).leverage_scores(h, Z, ridge);
+  return h;
 }
 
 }  // namespace borealis

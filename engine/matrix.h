@@ -55,11 +55,13 @@ Matrix heads(const Tensor& t, int64_t first, int64_t H, int64_t dim);
 // Outputs have memory of their own; where nothing else is said, an input that shares a number with
 // the output is refused.
 
-// C ← alpha·A·B + beta·C, for each matrix of C's batch (of A and B, one matrix is repeated).
-void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1, double beta = 0);
+// C ← alpha·A·B + beta·C, for each matrix of C's batch (of A and B, one matrix is repeated). C may be of a wider type.
+void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1, double beta = 0,
+          Precision precision = Precision::exact);
 
 // The same where the result is known to be symmetric: half the work where a backend can.
-void gemm_symmetric(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1, double beta = 0);
+void gemm_symmetric(const Matrix& C, const Matrix& A, const Matrix& B, double alpha = 1, double beta = 0,
+                    Precision precision = Precision::exact);
 
 // A B, and Xᵀ X, in fresh memory.
 Matrix operator*(const Matrix& A, const Matrix& B);

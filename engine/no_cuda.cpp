@@ -3,6 +3,7 @@
 
 namespace borealis {
 
+int cuda_count() { return 0; }
 Backend* cuda_backend(int) { return nullptr; }
 
 }  // namespace borealis

@@ -2,8 +2,8 @@
 //
 // A unary op is a struct with f (the function) and df (its derivative). df takes x, or y = f(x)
 // in an OfOutput, where y is cheaper to differentiate from. `p` is the op's parameter, if
-// it has one. Adding one: a struct, its name in the enum and in the list, a row in
-// tests/op_cases.cpp.
+// it has one. Adding one: a struct, its name in the enum and in the list, and for an op of autograd
+// a row in tests/op_cases.cpp.
 #pragma once
 
 #include <tuple>
@@ -121,6 +121,12 @@ struct SoftCap : OfInput {
   }
 };
 
+// −1, 0 or 1; ±0 and a NaN as they are.
+struct Sign : OfInput {
+  template <class T> BOREALIS_HD static T f(T x, T) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }
+  template <class T> BOREALIS_HD static T df(T, T) { return T(0); }
+};
+
 // The enumerators of UnaryOp are the list's positions: both backends expand the list into their
 // switch.
 enum class UnaryOp {
@@ -136,11 +142,12 @@ enum class UnaryOp {
   silu,
   gelu_erf,
   gelu_tanh,
-  soft_cap
+  soft_cap,
+  sign
 };
 using UnaryOps =
-    std::tuple<Neg, Square, Sqrt, Exp, Log, Tanh, Sigmoid, Relu, ReluSquared, Silu, GeluErf, GeluTanh, SoftCap>;
-static_assert(std::tuple_size_v<UnaryOps> == static_cast<size_t>(UnaryOp::soft_cap) + 1);
+    std::tuple<Neg, Square, Sqrt, Exp, Log, Tanh, Sigmoid, Relu, ReluSquared, Silu, GeluErf, GeluTanh, SoftCap, Sign>;
+static_assert(std::tuple_size_v<UnaryOps> == static_cast<size_t>(UnaryOp::sign) + 1);
 
 // Op's enumerator: its place in the list.
 template <class Op, class... Ops> constexpr UnaryOp enumerator(const std::tuple<Ops...>&) {

@@ -25,7 +25,7 @@ class Pool {
  public:
   explicit Pool(Backend& backend) : backend_(backend) {}
 
-  // Memory for `bytes`, contents undefined (NaN in debug builds). When the device is full, returns
+  // Memory for `bytes`, contents undefined (Backend::mark). When the device is full, returns
   // the cache, tries once more, then throws std::runtime_error with the totals.
   void* take(size_t bytes);
   void give_back(void* data, size_t bytes);

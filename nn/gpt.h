@@ -79,6 +79,7 @@ struct Gpt {
 
   ParamList parameters() const;
   int64_t parameter_count() const;
+  Device device() const { return tokens.weight.var.device(); }  // where its ids must be
   // Floating-point operations of one training step for each token of a block of T: forward and
   // backward of every product, causal attention counted as the half it is.
   double flops_per_token(int64_t T) const;

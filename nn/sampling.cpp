@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "engine/error.h"
+#include "engine/math.h"
 
 namespace borealis {
 
@@ -48,7 +48,8 @@ void sample(const Gpt& model, std::vector<int32_t> tokens, const SamplingOptions
   for (int64_t i = 0; i < o.max_new_tokens; ++i) {
     const auto T = std::min(model.config.block_size, static_cast<int64_t>(tokens.size()));
     const Tensor ids = Tensor::of({1, T}, std::vector<int32_t>(tokens.end() - T, tokens.end()));
-    const Tensor logits = model(ids.to(model.tokens.weight.var.device())).value();  // [1, T, V]
+    check_ids("sample", "the tokens", ids, model.config.vocab);
+    const Tensor logits = model(ids.to(model.device())).value();  // [1, T, V]
     const Tensor last = logits.reshape({T, model.config.vocab}).rows(T - 1, 1);
     tokens.push_back(draw(last.to_vector<float>(), o, rng));
     emit(tokens.back());

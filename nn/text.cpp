@@ -92,27 +92,27 @@ std::vector<int32_t> Vocabulary::encode(std::string_view text) const {
   return tokens;
 }
 
-TokenBatch TokenStream::gather(const std::vector<int64_t>& starts, int64_t T) const {
+TokenBatch TokenStream::gather(const std::vector<int64_t>& starts, int64_t T, Device device) const {
   const auto B = static_cast<int64_t>(starts.size());
-  TokenBatch batch{Tensor({B, T}, DType::i32), Tensor({B, T}, DType::i32)};
+  const TokenBatch batch{Tensor({B, T}, DType::i32), Tensor({B, T}, DType::i32)};
   for (int64_t b = 0; b < B; ++b) {
     const int32_t* block = tokens_.data() + starts[static_cast<size_t>(b)];
     std::copy_n(block, T, batch.inputs.data<int32_t>() + b * T);
     std::copy_n(block + 1, T, batch.targets.data<int32_t>() + b * T);
   }
-  return batch;
+  return {batch.inputs.to(device), batch.targets.to(device)};
 }
 
-TokenBatch TokenStream::random_batch(int64_t B, int64_t T, Rng& rng) const {
+TokenBatch TokenStream::random_batch(int64_t B, int64_t T, Rng& rng, Device device) const {
   std::vector<int64_t> starts;
   for (int64_t b = 0; b < B; ++b) starts.push_back(rng.below(size() - T));
-  return gather(starts, T);
+  return gather(starts, T, device);
 }
 
-TokenBatch TokenStream::windows(int64_t first, int64_t B, int64_t T) const {
+TokenBatch TokenStream::windows(int64_t first, int64_t B, int64_t T, Device device) const {
   std::vector<int64_t> starts;
   for (int64_t b = 0; b < B; ++b) starts.push_back((first + b) * T);
-  return gather(starts, T);
+  return gather(starts, T, device);
 }
 
 namespace {

@@ -47,15 +47,15 @@ class TokenStream {
   explicit TokenStream(std::vector<int32_t> tokens = {}) : tokens_(std::move(tokens)) {}
 
   int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
-  // B blocks of T tokens at random places.
-  TokenBatch random_batch(int64_t B, int64_t T, Rng& rng) const;
+  // B blocks of T tokens at random places, on `device`.
+  TokenBatch random_batch(int64_t B, int64_t T, Rng& rng, Device device = {}) const;
   // Consecutive, non-overlapping windows of T tokens, numbers first … first + B − 1.
-  TokenBatch windows(int64_t first, int64_t B, int64_t T) const;
+  TokenBatch windows(int64_t first, int64_t B, int64_t T, Device device = {}) const;
   int64_t window_count(int64_t T) const { return (size() - 1) / T; }
 
  private:
   std::vector<int32_t> tokens_;
-  TokenBatch gather(const std::vector<int64_t>& starts, int64_t T) const;
+  TokenBatch gather(const std::vector<int64_t>& starts, int64_t T, Device device) const;
 };
 
 // A text, its vocabulary, and its split by position: the first 90 % to train on, the rest to

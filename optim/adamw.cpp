@@ -36,9 +36,7 @@ AdamW::AdamW(const ParamArena& arena, const AdamWOptions& options, const Takes& 
   }
 }
 
-void AdamW::step(const LearningRates& lr) {
-  for (const Run& run : runs_) check_rate(name_, lr.of(run.role));
-  begin_step();
+void AdamW::update(const LearningRates& lr) {
   for (const Run& run : runs_)
     backend(run.w.device())
         .adamw(run.w, run.m, run.v, run.g,
@@ -46,8 +44,8 @@ void AdamW::step(const LearningRates& lr) {
                 .beta1 = options_.beta1,
                 .beta2 = options_.beta2,
                 .eps = options_.eps,
-                .weight_decay = run.decays ? options_.weight_decay : 0,
-                .step = step_});
+                .weight_decay = run.decays ? options_.weight_decay : 0},
+               record_);
 }
 
 OptimizerState AdamW::state() const {

@@ -19,10 +19,11 @@ class AdamW final : public Part {
  public:
   explicit AdamW(const ParamArena& arena, const AdamWOptions& options = {}, const Takes& takes = is_any);
 
-  void step(const LearningRates& lr) override;
   OptimizerState state() const override;
 
  private:
+  void update(const LearningRates& lr) override;
+
   // Neighbours in the arena with one learning rate and one decay: one kernel launch.
   struct Run {
     Role role = Role::vector;

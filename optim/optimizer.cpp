@@ -1,5 +1,7 @@
 #include "optim/optimizer.h"
 
+#include <utility>
+
 #include "engine/backend.h"
 #include "engine/safetensors.h"
 
@@ -22,11 +24,23 @@ Optimizer::Optimizer(const ParamList& params, const OptimizerConfig& config)
   arena_.check_all_claimed();
 }
 
-void Optimizer::step(double factor) {
-  const LearningRates rates = rates_ * factor;
-  if (spectral_) spectral_->step(rates);
-  adamw_.step(rates);
+Tensor Optimizer::clip(double max_norm) {
+  looked_ = true;
+  return clip_grad_norm(arena_, max_norm);
 }
+
+void Optimizer::step(double factor) {
+  if (!std::exchange(looked_, false)) clip_grad_norm(arena_, 0);
+  if (spectral_) spectral_->step(rates_, factor);
+  adamw_.step(rates_, factor);
+}
+
+void Optimizer::expect_finite(const Tensor& number) {
+  const Tensor& record = arena_.record();
+  backend(record.device()).stop_unless_finite(record, number.made("expect_finite"));
+}
+
+int64_t Optimizer::stopped_at() const { return static_cast<int64_t>(arena_.record().rows(0, 1).item()); }
 
 OptimizerState Optimizer::state() const {
   OptimizerState state = adamw_.state();

@@ -37,9 +37,14 @@ class Optimizer {
 
   // g ← g·min(1, max_norm/‖g‖) over all gradients; 0 leaves them. Returns ‖g‖ from before, [1] on
   // the device: item() waits for it.
-  Tensor clip(double max_norm) const { return clip_grad_norm(arena_, max_norm); }
+  Tensor clip(double max_norm);
   // One update from the gradients that backward() left, at `factor` times each rate.
   void step(double factor = 1);
+  // A loss, or any other number on the device, that must be finite like the gradient.
+  void expect_finite(const Tensor& number);
+  // The first step, counted from 1, that found something not finite: it and all that came after changed nothing.
+  // 0: none did. Waits for the device.
+  int64_t stopped_at() const;
   // Starts a new generation of gradients.
   void zero_grad() const { arena_.zero_grad(); }
 
@@ -59,6 +64,7 @@ class Optimizer {
   std::optional<Spectral> spectral_;
   AdamW adamw_;
   LearningRates rates_;
+  bool looked_ = false;  // at the gradients of this step
 };
 
 }  // namespace borealis

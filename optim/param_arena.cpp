@@ -59,6 +59,8 @@ ParamArena::ParamArena(const ParamList& params) {
   const Var& any = params[0].var;
   values_ = Tensor::zeros({aligned(end)}, any.dtype(), any.device());
   grads_ = Tensor::zeros({aligned(end)}, any.dtype(), any.device());
+  const StepRecord none;
+  record_ = Tensor::of<double>({3}, {none.stopped, none.step, none.factor}).to(any.device());
   for (Place& p : places_) {
     const Shape shape = p.param.var.shape();
     p.value = values_.flat_view(p.first, shape);
@@ -105,11 +107,12 @@ Tensor clip_grad_norm(const ParamArena& arena, double max_norm) {
   Backend& device = backend(g.device());
   const Tensor squares({1}, DType::f64, g.device());
   device.sum_squares(squares, g);
+  device.stop_unless_finite(arena.record(), squares);
   if (max_norm > 0) {
     // min(1, c/(‖g‖ + 1e-6)) = 1/max(‖g‖/c + 1e-6/c, 1)
     const Tensor factor = squares.like();
     device.inverse_norm(factor, squares, 1 / max_norm, 1e-6 / max_norm, 1);
-    device.scale_by(g, factor);
+    device.binary(BinaryOp::mul, g, g, factor.to(g.dtype()), broadcast("clip", g.shape(), factor.shape()));
   }
   return unary(UnaryOp::sqrt, squares);
 }

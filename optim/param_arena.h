@@ -31,6 +31,7 @@ class ParamArena {
 
   const Tensor& values() const { return values_; }
   const Tensor& grads() const { return grads_; }
+  const Tensor& record() const { return record_; }  // a StepRecord, for the parts
 
   // Fails naming a parameter that no optimizer has claimed: it would never be trained.
   void check_all_claimed() const;
@@ -42,11 +43,12 @@ class ParamArena {
 
  private:
   std::vector<Place> places_;
-  Tensor values_, grads_;
+  Tensor values_, grads_, record_;
 };
 
 // g ← g·min(1, max_norm/(‖g‖ + 1e-6)) over all gradients; max_norm = 0 leaves them. Returns ‖g‖
-// from before, f64 (finite whenever the gradients are), still on the device: item() waits for it.
+// from before, f64 (finite whenever the gradients are), still on the device: item() waits for it. Once it was not finite,
+// optimizers change nothing any more.
 Tensor clip_grad_norm(const ParamArena& arena, double max_norm);
 
 }  // namespace borealis

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <utility>
 
+#include "engine/backend.h"
+
 namespace borealis {
 
 void check_state(const std::string& who, const OptimizerState& own, const OptimizerState& saved) {
@@ -23,6 +25,7 @@ Part::~Part() {
 std::vector<Part::Places> Part::take(
     const ParamArena& arena, const Takes& takes,
     const std::function<bool(const ParamArena::Place&, const ParamArena::Place&)>& alike) {
+  record_ = arena.record();
   std::vector<Places> runs;
   bool apart = true;  // whether the place before was not taken
   for (const ParamArena::Place& place : arena.places()) {
@@ -42,10 +45,24 @@ std::vector<Part::Places> Part::take(
   return runs;
 }
 
-void Part::begin_step() {
+void Part::write_record(int64_t step, double factor) const {
+  const std::array<double, 2> numbers{static_cast<double>(step), factor};  // StepRecord's, after `stopped`
+  backend(record_.device()).upload(record_.flat_view(1, {2}).raw(), numbers.data(), sizeof numbers);
+}
+
+void Part::step(const LearningRates& lr, double factor) {
+  if (taken_.empty()) return;
+  for (const ParamArena::Place& place : taken_) check_rate(name_, lr.of(place.param.role) * factor);
+  // Gradients that did not arrive are seen to, and backward() will refuse graphs that have captured the old values.
   for (const ParamArena::Place& place : taken_) place.finish_gradient();
   for (const ParamArena::Place& place : taken_) place.param.var.mark_changed();
-  ++step_;
+  write_record(++step_, factor);
+  Backend& on = backend(record_.device());
+  const struct Lifted {  // whatever update() meets
+    Backend& on;
+    ~Lifted() { on.gate({}); }
+  } gate{on};
+  if (on.gate(record_)) update(lr);
 }
 
 void Part::load_state(const OptimizerState& saved) {
@@ -53,6 +70,8 @@ void Part::load_state(const OptimizerState& saved) {
   check_state(name_, own, saved);
   for (const auto& [key, tensor] : own.tensors) tensor.copy_from(saved.tensors.at(key));
   step_ = saved.step;
+  record_.fill(0);  // nothing is stopped any more
+  write_record(step_, 1);
 }
 
 void check_rate(const std::string& who, double lr) {

@@ -46,8 +46,9 @@ class Part {
   virtual ~Part();
   Part(Part&&) = default;  // the other one then steps nothing
 
-  // One update from the gradients in the arena. One that did not arrive counts as 0.
-  virtual void step(const LearningRates& lr) = 0;
+  // One update from the gradients in the arena, at `factor` times each rate. A gradient that did not arrive counts as 0.
+  // Changes nothing once clip_grad_norm met a gradient that is not finite.
+  void step(const LearningRates& lr, double factor = 1);
 
   // Handles of the living state, not copies.
   virtual OptimizerState state() const = 0;
@@ -65,15 +66,17 @@ class Part {
   // as one run, which has no strangers inside.
   std::vector<Places> take(const ParamArena& arena, const Takes& takes,
                            const std::function<bool(const ParamArena::Place&, const ParamArena::Place&)>& alike);
-  // Before gradients are read and values written: see to the gradients that did not arrive, and
-  // make backward() refuse graphs that have captured the old values.
-  void begin_step();
+  // The update itself: rates are to be multiplied with record_'s factor, on the device.
+  virtual void update(const LearningRates& lr) = 0;
 
   std::string name_;  // in messages
   int64_t step_ = 0;
+  Tensor record_;  // of the arena
 
  private:
   Places taken_;
+
+  void write_record(int64_t step, double factor) const;
 };
 
 // Fails in the name of `who` unless `saved` has every tensor of `own`, in its shape.

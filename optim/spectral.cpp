@@ -56,10 +56,7 @@ Matrix Spectral::direction(const Batch& batch, const Matrix& X) const {
   return copy(aurora_direction(X.t(), config_.direction).t());  // a wide matrix is balanced along its columns
 }
 
-void Spectral::step(const LearningRates& lr) {
-  const double eta = lr.hidden_matrix;
-  check_rate(name_, eta);
-  begin_step();
+void Spectral::update(const LearningRates& lr) {
   for (const Batch& batch : batches_) {
     const Tensor X = momentum(config_, batch.g, batch.momentum);
     precondition(config_, X, batch.g, batch.pre);
@@ -68,10 +65,11 @@ void Spectral::step(const LearningRates& lr) {
     postcondition(config_, U, X, batch.post, step_);
     Update seen;
     if (observer_) seen = {batch.places, X, U.clone(), U, batch.w.clone(), batch.w};
-    apply(config_, batch.w, U, eta);
+    apply(config_, batch.w, U, lr.hidden_matrix, record_);
     if (!observer_) continue;
     const auto m = static_cast<double>(batch.w.size(1)), n = static_cast<double>(batch.w.size(2));
-    seen.rate = eta * (config_.decay == Decay::hyperball ? 1 : scale_factor(config_, m, n));
+    seen.rate = lr.hidden_matrix * record_.to(Device{}).data<double>()[2] *
+                (config_.decay == Decay::hyperball ? 1 : scale_factor(config_, m, n));
     observer_(seen);
   }
 }

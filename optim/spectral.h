@@ -14,7 +14,6 @@ class Spectral final : public Part {
  public:
   Spectral(const ParamArena& arena, SpectralConfig config, const Takes& takes = is_hidden_matrix);
 
-  void step(const LearningRates& lr) override;  // takes lr.hidden_matrix
   OptimizerState state() const override;
 
   // From the next step on, shows `observer` what each batch of matrices went through (at the cost of
@@ -22,6 +21,8 @@ class Spectral final : public Part {
   void observe(std::function<void(const Update&)> observer) { observer_ = std::move(observer); }
 
  private:
+  void update(const LearningRates& lr) override;
+
   // Equal matrices side by side in the arena, all balanced or none.
   struct Batch {
     bool balanced = false;

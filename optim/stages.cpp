@@ -72,7 +72,7 @@ void precondition(const SpectralConfig& c, const Tensor& x, const Tensor& G, con
           .norm(x, mean, rstd, x.clone(), {}, {}, {.rows = mean.numel(), .cols = X.cols(), .eps = 1e-30});
       return;
     }
-    case Pre::sign: return backend(x.device()).sign(x, x);
+    case Pre::sign: return backend(x.device()).unary(UnaryOp::sign, x, x, 0);
     case Pre::second_moment: return backend(x.device()).second_moment(x, V, G, c.beta2, c.pre_eps);
     case Pre::sinkhorn:
       for (int pass = 0; pass < 5; ++pass) {
@@ -180,28 +180,30 @@ double scale_factor(const SpectralConfig& c, double m, double n) {
 
 namespace {
 
-// W ← W − lr·decay·W where U_ij W_ij > 0.
-void decay_cautiously(const Tensor& W, const Tensor& U, double rate) {
+// What of W is to decay: W where U_ij W_ij > 0, else 0.
+Tensor agreeing(const Tensor& W, const Tensor& U) {
   const Tensor agree = binary("cautious", BinaryOp::mul, U, W);
-  backend(W.device()).sign(agree, agree);
-  axpby(W, -rate, binary("cautious", BinaryOp::mul, unary(UnaryOp::relu, agree), W), 1);
+  backend(W.device()).unary(UnaryOp::sign, agree, agree, 0);
+  return binary("cautious", BinaryOp::mul, unary(UnaryOp::relu, agree), W);
 }
 
 }  // namespace
 
-void apply(const SpectralConfig& c, const Tensor& W, const Tensor& u, double lr) {
+void apply(const SpectralConfig& c, const Tensor& W, const Tensor& u, double lr, const Tensor& record) {
   const Matrix U = u;
   const double scale = scale_factor(c, static_cast<double>(U.rows()), static_cast<double>(U.cols()));
   if (c.scale == Scale::update_rms) scale_each(U, U, inverse_norm(frobenius_squares(U), 1, 1e-10, 0));
-  const auto step = [&](double keep) { axpby(W, -lr * scale, u, keep); };
+  const auto descend = [&](const Tensor& along, double by, double decay) {
+    backend(W.device()).descend(W, along, lr, by, decay, record);
+  };
   switch (c.decay) {
-    case Decay::decoupled: return step(1 - lr * c.weight_decay);
-    case Decay::cautious: decay_cautiously(W, u, lr * c.weight_decay); return step(1);
+    case Decay::decoupled: return descend(u, scale, c.weight_decay);
+    case Decay::cautious: descend(agreeing(W, u), c.weight_decay, 0); return descend(u, scale, 0);
     case Decay::hyperball: {
       // The update is as long as W, so that lr is a relative length; the scale drops out.
       const Tensor length = frobenius_squares(W);
       bring_to(U, length);
-      axpby(W, -lr, u, 1);
+      descend(u, 1, 0);
       return bring_to(W, length);
     }
     case Decay::uw_floor: {
@@ -209,7 +211,7 @@ void apply(const SpectralConfig& c, const Tensor& W, const Tensor& u, double lr)
       const Tensor ratio = norm_ratio(frobenius_squares(W), frobenius_squares(U));
       const Tensor above = unary(UnaryOp::relu, affine(ratio, c.floor / scale, -1));
       scale_each(U, U, affine(above, 1, 1));
-      return step(1);
+      return descend(u, scale, 0);
     }
   }
 }

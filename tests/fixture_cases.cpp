@@ -19,8 +19,8 @@ namespace {
 constexpr double bound_f64 = 1e-9;
 constexpr double bound_f32 = 2e-5;
 
-Fixture read_fixture(const std::filesystem::path& path) {
-  Fixture fixture{{}, path.stem().string(), read_safetensors(path.string())};
+Fixture read_fixture(const std::filesystem::path& path, Device device) {
+  Fixture fixture{{}, path.stem().string(), read_safetensors(path.string()), device};
   const auto& metadata = fixture.file.metadata;
   const auto format = metadata.find("format"), kind = metadata.find("kind");
   if (format == metadata.end() || format->second != "borealis-fixture-1" || kind == metadata.end())
@@ -30,8 +30,8 @@ Fixture read_fixture(const std::filesystem::path& path) {
   return fixture;
 }
 
-std::vector<FixtureResult> run_file(const std::filesystem::path& path) {
-  const Fixture fixture = read_fixture(path);
+std::vector<FixtureResult> run_file(const std::filesystem::path& path, Device device) {
+  const Fixture fixture = read_fixture(path, device);
   const std::map<std::string, std::vector<FixtureResult> (*)(const Fixture&)> runners = {
       {"ops", run_ops}, {"polar", run_polar}, {"optimizers", run_optimizers}, {"model", run_model}};
   const auto runner = runners.find(fixture.kind);
@@ -65,7 +65,7 @@ FixtureResult Fixture::measure(const std::string& name, double bound, const std:
   return r;
 }
 
-std::vector<FixtureResult> run_fixtures(const std::string& folder) {
+std::vector<FixtureResult> run_fixtures(const std::string& folder, Device device) {
   if (!std::filesystem::is_directory(folder)) fail_runtime("fixtures: '", folder, "' is no folder");
   std::vector<std::filesystem::path> paths;
   for (const auto& entry : std::filesystem::directory_iterator(folder))
@@ -75,7 +75,7 @@ std::vector<FixtureResult> run_fixtures(const std::string& folder) {
 
   std::vector<FixtureResult> results;
   for (const auto& path : paths)
-    for (const FixtureResult& r : run_file(path)) results.push_back(r);
+    for (const FixtureResult& r : run_file(path, device)) results.push_back(r);
   return results;
 }
 
@@ -141,7 +141,7 @@ const std::map<std::string, Op>& ops() {
        {1,
         [](const Vars& x, const json&) {
           const Shape& s = x[0].shape();
-          const RotaryTable angles = rotary_table(s[2], s[3], x[0].dtype());
+          const RotaryTable angles = rotary_table(s[2], s[3], x[0].dtype(), x[0].device());
           return heads_first(rotary(heads_last(x[0]), s[1], angles), s[1]);
         }}},
       {"causal_attention",
@@ -159,11 +159,11 @@ double op_error(const Fixture& f, const std::string& name, const json& info, con
   const auto number = [&](const char* kind, size_t i) { return name + kind + std::to_string(i); };
   Vars x;
   while (x.size() < op.inputs || f.file.tensors.count(number("/x", x.size())))
-    x.push_back(Var::leaf(f.at(number("/x", x.size())).to(dtype)));
+    x.push_back(Var::leaf(f.on_device(number("/x", x.size()), dtype)));
   const Var y = op.f(x, info);
   const Tensor expected = f.at(name + "/y");
   const bool is_loss = y.shape().numel() == 1 && !f.file.tensors.count(name + "/dy");
-  (is_loss ? y : sum(y * Var(f.at(name + "/dy").to(dtype)))).backward();
+  (is_loss ? y : sum(y * Var(f.on_device(name + "/dy", dtype)))).backward();
 
   double error = relative_error(y.value().reshape(expected.shape()), expected);
   for (size_t i = 0; i < x.size(); ++i) error = std::max(error, relative_error(x[i].grad(), f.at(number("/dx", i))));
@@ -180,7 +180,7 @@ std::vector<FixtureResult> run_ops(const Fixture& f) {
     const std::string op_name = info.value("op", name);
     Op op;
     if (op_name == "cross_entropy") {
-      const Tensor targets = f.at(name + "/targets");
+      const Tensor targets = f.on_device(name + "/targets", DType::i32);
       op = {1, [targets](const Vars& x, const json&) { return cross_entropy(x[0], targets); }};
     } else if (ops().count(op_name)) {
       op = ops().at(op_name);

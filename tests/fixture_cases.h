@@ -27,9 +27,9 @@ struct FixtureResult {
   bool skipped() const { return !needs.empty(); }
 };
 
-// Every case of every file in the folder, by file name. A file that cannot be read or is no
+// Every case of every file in the folder, by file name, on a device. A file that cannot be read or is no
 // fixture, and a folder without any, is a std::runtime_error of one sentence.
-std::vector<FixtureResult> run_fixtures(const std::string& folder);
+std::vector<FixtureResult> run_fixtures(const std::string& folder, Device device = {});
 
 // "kind case 1.2e-16 3.4e-07 ok".
 std::string line(const FixtureResult& result);
@@ -39,10 +39,13 @@ std::string line(const FixtureResult& result);
 struct Fixture {
   std::string kind, stem;  // the file's name without its ending
   TensorFile file;
+  Device device;  // where its cases run
 
   // A metadata entry as JSON.
   nlohmann::json json(const std::string& key) const;
   const Tensor& at(const std::string& name) const;
+  // To compute with: on the device, floats in the type asked for.
+  Tensor on_device(const std::string& name, DType dtype) const { return at(name).to(dtype).to(device); }
 
   // Measures one case in both types and holds it against the bounds.
   FixtureResult measure(const std::string& name, double bound_f32, const std::function<double(DType)>& error) const;

@@ -68,8 +68,8 @@ std::vector<FixtureResult> run_polar(const Fixture& f) {
           // Both forms must hold the bound (svd has one).
           double worst = 0;
           for (const PolarForm form : {PolarForm::direct, PolarForm::gram})
-            worst = std::max(worst,
-                             relative_error(polar(f.at(name + "/X").to(dtype), *known, form).tensor(), f.at(output)));
+            worst = std::max(
+                worst, relative_error(polar(f.on_device(name + "/X", dtype), *known, form).tensor(), f.at(output)));
           return worst;
         }));
     }
@@ -111,13 +111,13 @@ std::unique_ptr<Part> make_optimizer(const json& info, const ParamArena& arena) 
 double optimizer_error(const Fixture& f, const std::string& name, const json& info, DType dtype) {
   const Parameter W{.name = "W",
                     .role = Role::hidden_matrix,
-                    .var = Var::leaf(f.at(name + "/W0").to(dtype).clone(), "W"),
+                    .var = Var::leaf(f.on_device(name + "/W0", dtype).clone(), "W"),
                     .neurons = Neurons::rows};
   const ParamArena arena({W});
   const std::unique_ptr<Part> optimizer = make_optimizer(info, arena);
   double error = 0;
   for (int t = 1; t <= info.at("steps").get<int>(); ++t) {
-    const Tensor G = f.at(name + "/G" + std::to_string(t)).to(dtype);
+    const Tensor G = f.on_device(name + "/G" + std::to_string(t), dtype);
     arena.zero_grad();
     sum(W.var * Var(G)).backward();  // its gradient is G
     optimizer->step(info.at("lr").get<double>());
@@ -177,11 +177,11 @@ GptConfig make_config(const json& m) {
 class ModelRun {
  public:
   ModelRun(const Fixture& fixture, DType dtype)
-      : f_(fixture), rng_(0), gpt_(make_config(f_.json("model")), rng_, dtype), params_(gpt_.parameters()) {
+      : f_(fixture), rng_(0), gpt_(make_config(f_.json("model")), rng_, dtype, f_.device), params_(gpt_.parameters()) {
     from_file(params_, under("param/"), f_.stem);
   }
 
-  double logits_error() const { return relative_error(gpt_(f_.at("ids")).value(), f_.at("logits")); }
+  double logits_error() const { return relative_error(gpt_(ids()).value(), f_.at("logits")); }
 
   double gradients_error() const {
     backward();
@@ -223,8 +223,9 @@ class ModelRun {
   Gpt gpt_;
   ParamList params_;
 
+  Tensor ids() const { return f_.on_device("ids", DType::i32); }
   double backward() const {
-    const Var loss = gpt_.loss(f_.at("ids"), f_.at("targets"));
+    const Var loss = gpt_.loss(ids(), f_.on_device("targets", DType::i32));
     loss.backward();
     return loss.item();
   }

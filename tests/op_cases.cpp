@@ -303,31 +303,30 @@ void Table::attention() {
   struct Sizes {
     int64_t batch, tq, tk, heads, dim;
   };
-  for (const bool composed : {false, true})
-    for (const double dropout : {0.0, 0.25}) {
-      const std::string how = std::string(composed ? "composed" : "fused") + (dropout > 0 ? ", dropout " : " ");
-      const auto options = [composed, dropout](Rng& rng, double scale = 0) {
-        return AttentionOptions{.scale = scale, .dropout = dropout, .rng = &rng, .composed = composed};
-      };
-      for (const auto& [b, t, tk, h, d] :
-           {Sizes{1, 1, 1, 1, 1}, {1, 2, 2, 1, 4}, {2, 5, 5, 3, 7}, {2, 67, 67, 2, 16}, {1, 130, 130, 1, 33}})
-        add("causal_attention", how + "packed " + text({b, t, h, d}), {{{b, t, 3 * h * d}}},
-            [options, heads = h](const Vars& x) {
-              Rng rng(1);
-              return causal_attention(x[0], heads, options(rng));
-            });
-      for (const auto& [b, tq, tk, h, d] :
-           {Sizes{1, 1, 3, 1, 1}, {2, 3, 7, 3, 5}, {1, 1, 67, 2, 8}, {2, 65, 70, 2, 16}, {2, 4, 4, 1, 8}})
-        add("causal_attention", how + "apart " + text({b, tq, tk, h, d}),
-            {{{b, tq, h * d}}, {{b, tk, h * d}}, {{b, tk, h * d}}}, [options, heads = h](const Vars& x) {
-              Rng rng(1);
-              return causal_attention(x[0], x[1], x[2], heads, options(rng, 0.12));
-            });
-      add("causal_attention", how + "one Var as q, k and v", {{{2, 5, 6}}}, [options](const Vars& x) {
-        Rng rng(1);
-        return causal_attention(x[0], x[0], x[0], 2, options(rng));
-      });
-    }
+  for (const double dropout : {0.0, 0.25}) {
+    const std::string how = dropout > 0 ? "dropout " : "";
+    const auto options = [dropout](Rng& rng, double scale = 0) {
+      return AttentionOptions{.scale = scale, .dropout = dropout, .rng = &rng};
+    };
+    for (const auto& [b, t, tk, h, d] :
+         {Sizes{1, 1, 1, 1, 1}, {1, 2, 2, 1, 4}, {2, 5, 5, 3, 7}, {2, 67, 67, 2, 16}, {1, 130, 130, 1, 33}})
+      add("causal_attention", how + "packed " + text({b, t, h, d}), {{{b, t, 3 * h * d}}},
+          [options, heads = h](const Vars& x) {
+            Rng rng(1);
+            return causal_attention(x[0], heads, options(rng));
+          });
+    for (const auto& [b, tq, tk, h, d] :
+         {Sizes{1, 1, 3, 1, 1}, {2, 3, 7, 3, 5}, {1, 1, 67, 2, 8}, {2, 65, 70, 2, 16}, {2, 4, 4, 1, 8}})
+      add("causal_attention", how + "apart " + text({b, tq, tk, h, d}),
+          {{{b, tq, h * d}}, {{b, tk, h * d}}, {{b, tk, h * d}}}, [options, heads = h](const Vars& x) {
+            Rng rng(1);
+            return causal_attention(x[0], x[1], x[2], heads, options(rng, 0.12));
+          });
+    add("causal_attention", how + "one Var as q, k and v", {{{2, 5, 6}}}, [options](const Vars& x) {
+      Rng rng(1);
+      return causal_attention(x[0], x[0], x[0], 2, options(rng));
+    });
+  }
 
   time("rotary", "", {{{B, T, C}}},
        [table = rotary_table(T, C / heads_of_nano)](const Vars& x) { return rotary(x[0], heads_of_nano, table); });

@@ -50,7 +50,7 @@ inline void set_gradients(const ParamList& list, uint64_t step) {
   for (const Parameter& p : list) {
     uint64_t seed = step;
     for (const char c : p.name) seed = 37 * seed + static_cast<unsigned char>(c);
-    p.var.set_grad(normal(p.var.shape(), p.var.dtype(), seed));
+    p.var.set_grad(normal(p.var.shape(), p.var.dtype(), seed).to(p.var.device()));
   }
 }
 

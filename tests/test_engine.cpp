@@ -262,6 +262,18 @@ TEST_CASE("fast mathematics: f32 within 2 ulp, special numbers as they should be
   CHECK(fast::erf(infinity) == 1);
 }
 
+TEST_CASE("sign: zeros and NaN stay as they are, the derivative is 0") {
+  const Tensor x = Tensor::of<float>({5}, {-3, -0.0f, 0, std::nanf(""), HUGE_VALF}), y = unary(UnaryOp::sign, x);
+  CHECK(numbers(y.rows(0, 3)) == std::vector<double>{-1, 0, 0});
+  CHECK(std::signbit(y.data<float>()[1]));
+  CHECK_FALSE(std::signbit(y.data<float>()[2]));
+  CHECK(std::isnan(y.data<float>()[3]));
+  CHECK(y.data<float>()[4] == 1);
+  const Tensor dx = x.like();
+  unary_grad(UnaryOp::sign, dx, x, Tensor::full({5}, 7), 0, 0);
+  CHECK(numbers(dx) == std::vector<double>(5, 0));
+}
+
 TEST_CASE("broadcasting: NumPy's rule, and a text that names both shapes") {
   CHECK(broadcast_shape("add", {4, 1, 3}, {2, 1}) == Shape{4, 2, 3});
   CHECK(broadcast_shape("add", {}, {5}) == Shape{5});

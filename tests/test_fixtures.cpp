@@ -13,14 +13,16 @@ using namespace borealis;
 using doctest::Contains;
 namespace fs = std::filesystem;
 
-TEST_CASE("fixtures: every case agrees in f64 and f32") {
-  const std::vector<FixtureResult> results = run_fixtures(BOREALIS_FIXTURES);
-  for (const char* kind : {"ops", "polar", "optimizers", "model"})
-    CHECK(std::count_if(results.begin(), results.end(),
-                        [&](const FixtureResult& r) { return r.kind == kind && !r.skipped(); }) >= 9);
-  for (const FixtureResult& r : results) {
-    INFO(line(r));
-    CHECK((r.ok || r.skipped()));
+TEST_CASE("fixtures: every case agrees in f64 and f32, on every device") {
+  for (const Device device : available_devices()) {
+    const std::vector<FixtureResult> results = run_fixtures(BOREALIS_FIXTURES, device);
+    for (const char* kind : {"ops", "polar", "optimizers", "model"})
+      CHECK(std::count_if(results.begin(), results.end(),
+                          [&](const FixtureResult& r) { return r.kind == kind && !r.skipped(); }) >= 9);
+    for (const FixtureResult& r : results) {
+      INFO(line(r), device == Device{} ? "" : " on a further device");
+      CHECK((r.ok || r.skipped()));
+    }
   }
 }
 

@@ -118,6 +118,24 @@ TEST_CASE("gemm_symmetric: the same numbers as gemm, symmetric to the bit") {
                     "gemm_symmetric: the result must be square, got [3, 2]");
 }
 
+TEST_CASE("gemm: a result of a wider type, and products that may be coarser") {
+  Rng rng(2);
+  const Tensor a = rng.normal({2, 9, 7}, 1), b = rng.normal({9, 5}, 1), before = rng.normal({2, 7, 5}, 1, DType::f64);
+  const Tensor wide = before.clone(), expected = before.clone();
+  gemm(wide, Matrix(a).t(), b, 0.5, 2);
+  gemm(expected, Matrix(a.to(DType::f64)).t(), b.to(DType::f64), 0.5, 2);
+  CHECK(same_bytes(wide, expected));
+  CHECK_THROWS_WITH(gemm(Tensor({2, 2}), Tensor({2, 2}, DType::f64), Tensor({2, 2}, DType::f64)),
+                    "gemm: [2, 2] f32 = [2, 2] f64 * [2, 2] f64: types or devices do not mix");
+
+  const Tensor exact({2, 7, 5}), coarse = exact.like();
+  gemm(exact, Matrix(a).t(), b);
+  for (const Precision precision : {Precision::tf32, Precision::bf16}) {
+    gemm(coarse, Matrix(a).t(), b, 1, 0, precision);
+    CHECK(relative_error(coarse, exact) <= (precision == Precision::tf32 ? 1e-2 : 5e-2));  // the CPU's is exact
+  }
+}
+
 TEST_CASE("gemm: beta = 0 never reads C, a transposed C, an empty inner size") {
   for (const DType type : {DType::f32, DType::f64}) {
     Rng rng(2);

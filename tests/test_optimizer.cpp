@@ -63,6 +63,46 @@ TEST_CASE("optimizer: one object steps as its parts do by hand") {
   }
 }
 
+TEST_CASE("optimizer: from the first step on whose gradient is not finite nothing changes any more") {
+  for (const Device device : available_devices())
+    for (const std::string method : {"adamw", "aurora", "muon"})
+      for (const bool clips : {true, false}) {
+        INFO(method, " on ", device.index, device == Device{} ? " cpu" : " cuda");
+        const ParamList list = small_model();
+        for (const Parameter& p : list) p.var.assign(p.var.value().to(device));
+        Optimizer optimizer(list, method);
+        const auto all = [&] {
+          std::vector<Tensor> copies{optimizer.arena().values().clone()};
+          for (const auto& state : optimizer.state().tensors) copies.push_back(state.second.clone());
+          return copies;
+        };
+        const auto step = [&](uint64_t number) {
+          set_gradients(list, number);
+          if (number == 2) list[3].var.grad().rows(0, 1).fill(std::numeric_limits<double>::infinity());
+          if (clips) optimizer.clip(1);
+          optimizer.step(0.5);
+          optimizer.zero_grad();
+        };
+        const std::vector<Tensor> fresh = all();
+        step(1);
+        CHECK(optimizer.stopped_at() == 0);
+        const OptimizerState saved = optimizer.state();
+        const std::vector<Tensor> before = all();
+        CHECK(!same_bytes(before[0], fresh[0]));
+        step(2), step(3);
+        const std::vector<Tensor> after = all();
+        CHECK(optimizer.stopped_at() == 2);
+        for (size_t i = 0; i < before.size(); ++i) CHECK(same_bytes(before[i], after[i]));
+
+        optimizer.load_state({.step = 1, .tensors = optimizer.state().tensors}, "here");
+        CHECK(optimizer.stopped_at() == 0);
+        step(4);
+        CHECK(!same_bytes(all()[0], before[0]));
+        optimizer.expect_finite(Tensor::full({}, std::numeric_limits<double>::quiet_NaN(), DType::f32, device));
+        CHECK(optimizer.stopped_at() == 3);
+      }
+}
+
 TEST_CASE("optimizer: a factor multiplies every rate, and 1 is none") {
   const ParamList one = small_model(), other = small_model();
   OptimizerConfig c = optimizer_config("muon"), half = c;

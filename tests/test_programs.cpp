@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "demos/run/checkpoint.h"
+#include "engine/backend.h"
 #include "engine/cpu/gemm.h"
 #include "engine/safetensors.h"
 #include "engine/version.h"
@@ -216,7 +217,8 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--preset huge", "'huge' is not a preset; use nano, small, gpt2-124m or track3-nano");
   with("--colour red", "--colour");
   with("--n_layer two", "--n_layer");
-  with("--device cuda", "this build has no CUDA backend; use the device cpu");
+  with("--device cuda:7",
+       cuda_count() > 0 ? "cuda:7: is not there" : "this build has no CUDA backend; use the device cpu");
   with("--device tpu", "'tpu' is not a device");
   with("--threads -1", "--threads -1: must be from 0 to 1024");
   with("--log_interval 0", "--log_interval 0: must be at least 1");
@@ -237,6 +239,13 @@ TEST_CASE("train_gpt: a loss that is not finite stops the run and names where it
   CHECK(o.says("anomaly:"));
   CHECK(o.says("Try a lower learning rate"));
 
+  // Whoever looks later is told the same: nothing has changed since.
+  const Outcome later = run("train_gpt --data " + (f / "text") + tiny_model +
+                            " --learning_rate 1e30 --warmup_iters 0 --grad_clip 0 --max_iters 20 --out_dir " +
+                            (f / "later") + " --log_interval 20 --eval_interval 20");
+  const auto place = [](const Outcome& run) { return run.text.substr(run.text.find("train_gpt: the loss")); };
+  CHECK(place(later) == place(o));
+
   // The last update is looked at before it is saved.
   const Outcome last = run("train_gpt --data " + (f / "text") + tiny_model +
                            " --learning_rate 1e300 --warmup_iters 0 --max_iters 1 --out_dir " + (f / "last"));
@@ -250,6 +259,36 @@ TEST_CASE("train_gpt: a loss that is not finite stops the run and names where it
           " --learning_rate 1e30 --warmup_iters 0 --grad_clip 0 --max_iters 20 --out_dir " + (f / "out2"));
   CHECK(watched.status == 1);
   CHECK(watched.says("anomaly:"));
+}
+
+TEST_CASE("train_gpt: --compare takes one step twice and shows where the two differ most") {
+  const Folder f;
+  write(f / "text", some_text());
+  const std::string command = "train_gpt --data " + (f / "text") + tiny_model + " --out_dir " + (f / "out");
+  for (const std::string rest : {"", " --optimizer aurora", " --style modern --optimizer muon"}) {
+    const Outcome types = run(command + rest + " --compare f32,f64"), same = run(command + rest + " --compare f32,cpu");
+    INFO(types.text, same.text);
+    CHECK(types.status == 0);
+    CHECK(same.status == 0);
+    CHECK(types.lines() == 6);
+    for (const std::string part : {"forward", "backward", "gradients", "update"}) {
+      const auto share = [&](const Outcome& o) {
+        std::istringstream line(o.text.substr(o.text.find('\n' + part)));
+        std::string word;
+        double tensors = 0, found = -1;
+        line >> word >> tensors >> found;
+        CHECK(tensors > 5);
+        return found;
+      };
+      CHECK(share(types) > 1e-9);
+      CHECK(share(types) < 0.05);  // Aurora's balance amplifies what differs in a nearly singular matrix
+      CHECK(share(same) == 0);
+    }
+  }
+  CHECK(!fs::exists(f / "out"));
+  for (const std::string wrong : {"f32", "f32,f16", ",", "cpu,gpu"})
+    refuses(command + " --compare " + wrong, wrong == "f32" ? "must be two devices or types" : "is not a device",
+            f / "out");
 }
 
 TEST_CASE("sample_gpt: wrong input gets one clear sentence") {
@@ -271,7 +310,7 @@ TEST_CASE("sample_gpt: wrong input gets one clear sentence") {
   refuses(good + " --temperature -1", "temperature -1 must", nothing);
   refuses(good + " --top_k -1", "top_k -1 must", nothing);
   refuses(good + " --max_new_tokens -5", "max_new_tokens -5 must", nothing);
-  refuses(good + " --device cuda", "no CUDA backend", nothing);
+  refuses(good + " --device cuda:7", cuda_count() > 0 ? "is not there" : "no CUDA backend", nothing);
   refuses(good + " --unknown 1", "--unknown", nothing);
 }
 

@@ -30,7 +30,7 @@ TEST_CASE("optim/README.md quotes lines of the code") {
   for (const std::string folder : {"optim", "engine"})
     for (const auto& entry : std::filesystem::recursive_directory_iterator(root + '/' + folder)) {
       std::ifstream file(entry.path());
-      if (entry.path().extension() == ".cpp")
+      if (entry.path().extension() == ".cpp" || entry.path().extension() == ".h")
         for (std::string line; std::getline(file, line);) code.insert(trimmed(line));
     }
 

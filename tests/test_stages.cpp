@@ -252,7 +252,7 @@ TEST_CASE("stages: a zero matrix passes every stage as zero, a zero row as a zer
         CAPTURE(std::string(name(decay)));
         const SpectralConfig c{.scale = kind, .decay = decay};
         const Tensor W = zero.clone(), U = G.clone();
-        apply(c, W, U, 0.1);
+        apply(c, W, U, 0.1, plain_record());
         passes(W);
       }
     }

@@ -146,7 +146,7 @@ TEST_CASE("stages: scale, decay and apply") {
           const Tensor W = normal(shape, dtype, 3), U = input(shape, dtype, 4);
           Plain expected(W), plain_U(U);
           expected_apply(c, expected, plain_U, 0.5);
-          apply(c, W, U, 0.5);
+          apply(c, W, U, 0.5, plain_record());
           CHECK(error(W, expected) < bound(dtype));
         }
       }
@@ -163,7 +163,7 @@ TEST_CASE("stages: the floor under an update") {
     W.rows(1, 1).fill(0);
     scale_each(U, U, inverse_norm(frobenius_squares(U), 1, 0, 0));
     const Tensor before = W.clone(), direction = U.clone();
-    apply(c, W, U, 1);
+    apply(c, W, U, 1, plain_record());
     axpby(before, -1, W, 1);  // what was subtracted
     const std::vector<double> moved = frobenius_squares(before).to_vector<double>();
     const double weight = frobenius_squares(normal({2, 8, 8}, dtype, 1)).to_vector<double>()[0];
@@ -178,7 +178,7 @@ TEST_CASE("stages: hyperball keeps each matrix's length") {
     const SpectralConfig c{.scale = Scale::none, .decay = Decay::hyperball, .weight_decay = 0};
     const Tensor W = normal({2, 12, 5}, dtype, 1);
     const std::vector<double> before = frobenius_squares(W).to_vector<double>();
-    for (uint64_t t = 1; t <= 20; ++t) apply(c, W, normal({2, 12, 5}, dtype, t + 1), 0.3);
+    for (uint64_t t = 1; t <= 20; ++t) apply(c, W, normal({2, 12, 5}, dtype, t + 1), 0.3, plain_record());
     const std::vector<double> after = frobenius_squares(W).to_vector<double>();
     for (size_t b = 0; b < 2; ++b) CHECK(after[b] == near(before[b]).epsilon(bound(dtype)));
   }

@@ -257,6 +257,7 @@ TEST_CASE("train options: --help names every flag with its default and says what
 --device TEXT=cpu
 --threads INT=0
 --list_optimizers,--list-optimizers
+--compare TEXT
 --anomaly
 )");
 }

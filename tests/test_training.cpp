@@ -221,7 +221,7 @@ TEST_CASE("training: a run that does not fit into memory is refused before it st
   CHECK_THROWS(check_memory(o));
   o.batch_size = 800'000;  // 4.7 GiB
   pool(Device{}).set_cap(size_t{7} << 29);
-  CHECK_THROWS_WITH(check_memory(o), doctest::Contains("needs about 5 GiB of memory, but the machine has 3; use"));
+  CHECK_THROWS_WITH(check_memory(o), doctest::Contains("needs about 5 GiB of memory, but cpu has 3; use"));
   pool(Device{}).set_cap(0);  // not known
   CHECK_NOTHROW(check_memory(o));
   pool(Device{}).set_cap(cap);

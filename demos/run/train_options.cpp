@@ -152,6 +152,9 @@ void add_run(CLI::App& app, Basis& basis, RunOptions& r) {
          "print all optimizers: state (numbers per weight), flops (of a 4n×n matrix's update, in "
          "n³), rate (the default --matrix_lr), stages, source")
       ->group("Run");
+  add("compare", r.compare,
+      "cpu,cuda or f32,f64: train nothing, but take one step on two devices or in two number types, "
+      "and show where they differ most, op by op");
   app.add_flag("--anomaly", r.anomaly, "stop at the first op with a non-finite result (slow)")->group("Run");
 }
 

@@ -55,6 +55,7 @@ struct RunOptions {
   int64_t log_interval = 10;
   int64_t diagnose = 0;  // every N steps; 0: never
   bool anomaly = false;
+  std::string compare;  // two devices or number types: no training, one step on both
   bool resume = false;
 };
 

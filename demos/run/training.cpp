@@ -25,7 +25,7 @@ OptimizerConfig optimizer_config(const TrainOptions& o) {
   return c;
 }
 
-void check_memory(const TrainOptions& o) {
+void check_memory(const TrainOptions& o, Device device) {
   const GptConfig& m = o.model;
   m.check();
   const auto L = static_cast<double>(m.n_layer), C = static_cast<double>(m.n_embd),
@@ -35,10 +35,10 @@ void check_memory(const TrainOptions& o) {
   // token and layer, and the logits.
   const double parameters = L * (4 * C * C + 2 * C * H) + (V + T) * C;
   const double needed = 4 * (3 * parameters + B * T * (L * (8 * C + 2 * H) + V));
-  const auto there = static_cast<double>(pool(Device{}).cap());
+  const auto there = static_cast<double>(pool(device).cap());
   constexpr double GiB = 1 << 30;
   if (there > 0 && needed > there)
-    fail("train_gpt: this run needs about ", std::ceil(needed / GiB), " GiB of memory, but the machine has ",
+    fail("train_gpt: this run needs about ", std::ceil(needed / GiB), " GiB of memory, but ", device, " has ",
          std::floor(there / GiB), "; use a smaller model or --batch_size");
 }
 
@@ -56,16 +56,16 @@ std::optional<double> estimate_loss(const Gpt& model, const TokenStream& data, c
   double sum = 0;
   for (int64_t i = 0; i < o.eval_iters; ++i) {
     if (interruption()) return std::nullopt;
-    const TokenBatch b = data.random_batch(o.batch_size, o.model.block_size, rng);
+    const TokenBatch b = data.random_batch(o.batch_size, o.model.block_size, rng, model.device());
     sum += model.loss(b.inputs, b.targets).item();
   }
   return sum / static_cast<double>(o.eval_iters);
 }
 
-TokenBatch probe_batch(const TokenStream& data, const TrainOptions& o) {
+TokenBatch probe_batch(const TokenStream& data, const TrainOptions& o, Device device) {
   Rng rng = rng_for(o.seed, Purpose::probe);
   const int64_t T = o.model.block_size;
-  return data.random_batch((4096 + T - 1) / T, T, rng);
+  return data.random_batch((4096 + T - 1) / T, T, rng, device);
 }
 
 std::optional<double> full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size) {
@@ -75,7 +75,7 @@ std::optional<double> full_loss(const Gpt& model, const TokenStream& data, int64
   for (int64_t first = 0; first < windows; first += batch_size) {
     if (interruption()) return std::nullopt;
     const int64_t B = std::min(batch_size, windows - first);
-    const TokenBatch b = data.windows(first, B, T);
+    const TokenBatch b = data.windows(first, B, T, model.device());
     sum += model.loss(b.inputs, b.targets).item() * static_cast<double>(B);
   }
   return sum / static_cast<double>(windows);

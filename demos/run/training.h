@@ -19,8 +19,8 @@ Rng rng_for(uint64_t seed, Purpose purpose, int64_t step = 0);
 OptimizerConfig optimizer_config(const TrainOptions& o);
 
 // Fails in one sentence if the model, its optimizer and the activations of a batch cannot fit into
-// this machine's memory: better now than when the system kills the run.
-void check_memory(const TrainOptions& o);
+// the device's memory: better now than when the system kills the run.
+void check_memory(const TrainOptions& o, Device device = {});
 
 // What the schedule multiplies each rate with at a step, counted from 0.
 double rate_factor(const TrainOptions& o, int64_t step);
@@ -31,7 +31,7 @@ bool validates_at(const TrainOptions& o, int64_t step);
 // (demos/run/interrupt.h).
 std::optional<double> estimate_loss(const Gpt& model, const TokenStream& data, const TrainOptions& o, int64_t step);
 // At least 4096 tokens to look into the network with: the same in every run of these settings.
-TokenBatch probe_batch(const TokenStream& data, const TrainOptions& o);
+TokenBatch probe_batch(const TokenStream& data, const TrainOptions& o, Device device = {});
 // Mean loss over all consecutive, non-overlapping windows of block_size; nothing when interrupted.
 std::optional<double> full_loss(const Gpt& model, const TokenStream& data, int64_t batch_size);
 

@@ -154,13 +154,13 @@ void scores_grad(const Block<T>& block, const T* lse, const T* delta, const Bloc
       each(block.lanes, [=](int64_t i) {
         const T p = fast::exp(s[i] - lse[i]);
         s[i] = p * factor[i];
-        ds[i] = p * (factor[i] * ds[i] - delta[i]);
+        ds[i] = formulas::softmax_grad(p, factor[i] * ds[i], delta[i]);
       });
     } else {
       each(block.lanes, [=](int64_t i) {
         const T p = fast::exp(s[i] - lse[i]);
         s[i] = p;
-        ds[i] = p * (ds[i] - delta[i]);
+        ds[i] = formulas::softmax_grad(p, ds[i], delta[i]);
       });
     }
   }

@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include "engine/cpu/poison.h"
+
 namespace borealis {
 
 CpuBackend::CpuBackend() {
@@ -21,5 +23,14 @@ void CpuBackend::copy(void* dst, const void* src, size_t bytes) { std::memcpy(ds
 void CpuBackend::upload(void* dst, const void* host, size_t bytes) { copy(dst, host, bytes); }
 
 void CpuBackend::download(void* host, const void* src, size_t bytes) { copy(host, src, bytes); }
+
+// Debug builds show reads of memory nobody wrote, or that was given back: all bits set is a NaN in every float type.
+void CpuBackend::mark(void* data, size_t bytes, size_t capacity) {
+#ifndef NDEBUG
+  allow_only(data, capacity, capacity);
+  std::memset(data, 0xFF, capacity);
+#endif
+  allow_only(data, bytes, capacity);
+}
 
 }  // namespace borealis

@@ -19,6 +19,7 @@ class CpuBackend final : public Backend {
   void upload(void* dst, const void* host, size_t bytes) override;
   void download(void* host, const void* src, size_t bytes) override;
   void synchronize() override {}
+  void mark(void* data, size_t bytes, size_t capacity) override;
 
   // pointwise.cpp
   void fill(Span y, double value) override;
@@ -29,7 +30,6 @@ class CpuBackend final : public Backend {
   void binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstSpan b, ConstSpan dy, const Broadcast& walk,
                    double beta) override;
   void affine(Span y, ConstSpan x, double alpha, double shift, double beta) override;
-  void scale_by(Span y, ConstSpan factor) override;
   void strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, double beta) override;
   void dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) override;
 
@@ -61,7 +61,6 @@ class CpuBackend final : public Backend {
   // tables.cpp
   void embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) override;
   void embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_t cols, double beta) override;
-  int64_t first_bad_id(ConstSpan ids, int64_t limit, int64_t ignored) override;
   void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) override;
 
   // attention.cpp
@@ -72,8 +71,8 @@ class CpuBackend final : public Backend {
                       const MatrixView& dy, ConstSpan lse, const AttentionArgs& args) override;
 
   // gemm.cpp
-  void gemm(const MatrixView& c, const MatrixView& a, const MatrixView& b, double alpha, double beta,
-            bool symmetric) override;
+  void gemm(const MatrixView& c, const MatrixView& a, const MatrixView& b, double alpha, double beta, bool symmetric,
+            Precision precision) override;
 
   // matrix.cpp
   void row_sum_squares(Span out, const MatrixView& x) override;
@@ -90,10 +89,12 @@ class CpuBackend final : public Backend {
   void rebalance(Span d, ConstSpan squares, double target, double beta, double floor) override;
 
   // optim.cpp
-  void adamw(Span w, Span m, Span v, ConstSpan g, const AdamWArgs& args) override;
+  void adamw(Span w, Span m, Span v, ConstSpan g, const AdamWArgs& args, ConstSpan record) override;
+  void descend(Span w, ConstSpan u, double lr, double scale, double decay, ConstSpan record) override;
+  void stop_unless_finite(Span record, ConstSpan x) override;
+  bool gate(ConstSpan record) override;
   void momentum(Span x, Span m, ConstSpan g, double mu, double gain, bool nesterov) override;
   void second_moment(Span x, Span v, ConstSpan g, double beta, double eps) override;
-  void sign(Span y, ConstSpan x) override;
 };
 
 }  // namespace borealis

@@ -2,10 +2,9 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
-#include "../backend.h"
+#include "../formulas.h"
 #include "loops.h"
 
 namespace borealis {
@@ -14,9 +13,7 @@ namespace borealis {
 // Four elements share a Philox block, so words are drawn block by block.
 template <class T> void dropout_factors(T* factor, int64_t n, int64_t first, const DropoutArgs& args) {
   constexpr int64_t chunk = 256;  // words
-  // uniform(word) ≥ p, as integers: uniform is (word >> 8)/2²⁴.
-  const auto threshold = static_cast<uint32_t>(std::ceil(args.p * 16777216.0));
-  const T scale = static_cast<T>(1 / (1 - args.p));
+  const formulas::Dropout<T> dropout{args.p};
   const int64_t end = first + n;
   for (int64_t begin = first / 4 * 4; begin < end; begin += chunk) {
     uint32_t words[chunk];
@@ -28,7 +25,7 @@ template <class T> void dropout_factors(T* factor, int64_t n, int64_t first, con
     const int64_t from = std::max(begin, first), to = std::min(end, begin + chunk);
     T* const out = factor + (from - first);
     const uint32_t* const word = words + (from - begin);
-    each(to - from, [=](int64_t j) { out[j] = word[j] >> 8 >= threshold ? scale : T(0); });
+    each(to - from, [=](int64_t j) { out[j] = dropout.factor(word[j]); });
   }
 }
 

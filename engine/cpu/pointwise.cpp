@@ -122,13 +122,6 @@ void CpuBackend::affine(Span y, ConstSpan x, double alpha, double shift, double 
   });
 }
 
-void CpuBackend::scale_by(Span y, ConstSpan factor) {
-  visit(y.dtype, [&]<class T>(T) {
-    const T s = static_cast<T>(factor.as<double>()[0]);
-    parallel_each(y.count, 2, [Y = y.as<T>(), s](int64_t i) { Y[i] *= s; });
-  });
-}
-
 void CpuBackend::strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, double beta) {
   Walk w(walk.shape, walk.dst_stride, walk.src_stride);
   const bool transposed = w.bring_transposed_axis_inside();
@@ -159,8 +152,8 @@ void CpuBackend::dropout(Span y, ConstSpan x, const DropoutArgs& args, double be
           T factor[chunk];
           const int64_t count = std::min(chunk, n - begin);
           dropout_factors(factor, count, begin, args);
-          // A dropped number becomes 0 even where it was infinite or a NaN.
-          each(count, [=, &factor](int64_t i) { put(Y[begin + i], factor[i] == 0 ? T(0) : X[begin + i] * factor[i]); });
+          each(count,
+               [=, &factor](int64_t i) { put(Y[begin + i], formulas::Dropout<T>::drop(X[begin + i], factor[i])); });
         }
       });
     });

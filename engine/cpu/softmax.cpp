@@ -8,7 +8,7 @@
 
 #include "engine/cpu/backend.h"
 #include "engine/cpu/loops.h"
-#include "engine/fastmath.h"
+#include "engine/formulas.h"
 
 namespace borealis {
 
@@ -27,11 +27,8 @@ template <class F> void each_row(const RowsArgs& args, F f) {
   });
 }
 
-// What to subtract before exp: the maximum, or 0 for a row of −∞ alone (−∞ − −∞ would be NaN).
-template <class T> T row_shift(const T* x, int64_t n) {
-  const T m = lane_max(x, n);
-  return m == -std::numeric_limits<T>::infinity() ? T(0) : m;
-}
+// What to subtract before exp.
+template <class T> T row_shift(const T* x, int64_t n) { return formulas::finite_shift(lane_max(x, n)); }
 
 // Σ exp(x − shift)
 template <class T> T sum_exp(const T* x, int64_t n, T shift) {
@@ -43,9 +40,6 @@ template <class T> T row_logsumexp(const T* x, int64_t n) {
   const T shift = row_shift(x, n);
   return shift + fast::log(sum_exp(x, n, shift));
 }
-
-// lse as a shift for x − lse: a row of −∞ alone then gives exp(−∞) = 0 instead of NaN.
-template <class T> T finite_shift(T lse) { return lse == -std::numeric_limits<T>::infinity() ? T(0) : lse; }
 
 }  // namespace
 
@@ -64,7 +58,6 @@ void CpuBackend::softmax(Span y_span, ConstSpan x_span, const RowsArgs& args) {
   });
 }
 
-// dx = y (dy − Σ y dy).
 void CpuBackend::softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span, const RowsArgs& args, double beta) {
   visit(y_span.dtype, [&]<class T>(T) {
     with_beta<T>(beta, [&](auto put) {
@@ -73,7 +66,7 @@ void CpuBackend::softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span,
         const T* dy = dy_span.as<T>() + r * args.cols;
         T* dx = dx_span.as<T>() + r * args.cols;
         const T dot = lane_sum<T>(n, [=](int64_t j) { return y[j] * dy[j]; });
-        each(n, [=](int64_t j) { put(dx[j], y[j] * (dy[j] - dot)); });
+        each(n, [=](int64_t j) { put(dx[j], formulas::softmax_grad(y[j], dy[j], dot)); });
         for (int64_t j = n; j < args.cols; ++j) put(dx[j], T(0));
       });
     });
@@ -86,14 +79,13 @@ void CpuBackend::log_softmax(Span y_span, ConstSpan x_span, const RowsArgs& args
     each_row(args, [&](int64_t r, int64_t n) {
       const T* x = x_span.as<T>() + r * args.cols;
       T* y = y_span.as<T>() + r * args.cols;
-      const T lse = finite_shift(row_logsumexp(x, n));
+      const T lse = formulas::finite_shift(row_logsumexp(x, n));
       each(n, [=](int64_t j) { y[j] = x[j] - lse; });
       std::fill(y + n, y + args.cols, -std::numeric_limits<T>::infinity());
     });
   });
 }
 
-// dx = dy − exp(y) Σ dy.
 void CpuBackend::log_softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_span, const RowsArgs& args,
                                   double beta) {
   visit(y_span.dtype, [&]<class T>(T) {
@@ -103,7 +95,7 @@ void CpuBackend::log_softmax_grad(Span dx_span, ConstSpan y_span, ConstSpan dy_s
         const T* dy = dy_span.as<T>() + r * args.cols;
         T* dx = dx_span.as<T>() + r * args.cols;
         const T sum = lane_sum<T>(n, [dy](int64_t j) { return dy[j]; });
-        each(n, [=](int64_t j) { put(dx[j], dy[j] - fast::exp(y[j]) * sum); });
+        each(n, [=](int64_t j) { put(dx[j], formulas::log_softmax_grad(y[j], dy[j], sum)); });
         for (int64_t j = n; j < args.cols; ++j) put(dx[j], T(0));
       });
     });
@@ -117,7 +109,6 @@ void CpuBackend::logsumexp(Span y, ConstSpan x, const RowsArgs& args) {
   });
 }
 
-// dx = exp(x − y) dy.
 void CpuBackend::logsumexp_grad(Span dx_span, ConstSpan x_span, ConstSpan y, ConstSpan dy, const RowsArgs& args,
                                 double beta) {
   visit(x_span.dtype, [&]<class T>(T) {
@@ -125,8 +116,8 @@ void CpuBackend::logsumexp_grad(Span dx_span, ConstSpan x_span, ConstSpan y, Con
       each_row(args, [&](int64_t r, int64_t n) {
         const T* x = x_span.as<T>() + r * args.cols;
         T* dx = dx_span.as<T>() + r * args.cols;
-        const T lse = finite_shift(y.as<T>()[r]), d = dy.as<T>()[r];
-        each(n, [=](int64_t j) { put(dx[j], fast::exp(x[j] - lse) * d); });
+        const T lse = formulas::finite_shift(y.as<T>()[r]), d = dy.as<T>()[r];
+        each(n, [=](int64_t j) { put(dx[j], formulas::logsumexp_grad(x[j], lse, d)); });
         for (int64_t j = n; j < args.cols; ++j) put(dx[j], T(0));
       });
     });
@@ -153,7 +144,8 @@ void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits
         const T shift = row_shift(x, cols), log_sum = fast::log(sum_exp(x, cols, shift));
         lse.as<T>()[r] = shift + log_sum;
         if (target[r] == ignored) continue;
-        mine.loss += static_cast<double>(log_sum + (shift - x[target[r]]));
+        const T at_target = target[r] >= 0 && target[r] < cols ? x[target[r]] : std::numeric_limits<T>::quiet_NaN();
+        mine.loss += static_cast<double>(log_sum + (shift - at_target));
         ++mine.rows;
       }
       partial[first / grain] = mine;
@@ -185,8 +177,8 @@ void CpuBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan ta
             continue;
           }
           const T shift = lse.as<T>()[r], d = scale;
-          each(cols, [=](int64_t j) { put(dx[j], fast::exp(x[j] - shift) * d); });
-          dx[target[r]] -= d;
+          each(cols, [=](int64_t j) { put(dx[j], formulas::logsumexp_grad(x[j], shift, d)); });
+          if (target[r] >= 0 && target[r] < cols) dx[target[r]] -= d;
         }
       });
     });

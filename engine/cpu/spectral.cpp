@@ -1,9 +1,9 @@
 // The small vector formulas of spectral optimizers: what keeps norms and scales on the device.
-#include <cmath>
 #include <cstdint>
 
 #include "engine/cpu/backend.h"
 #include "engine/cpu/loops.h"
+#include "engine/formulas.h"
 
 namespace borealis {
 
@@ -25,28 +25,22 @@ void CpuBackend::add_to_diagonal(const MatrixView& a, double shift, double relat
   });
 }
 
-// d ← 1/max(scale·√squares + eps, floor); 0 where squares is 0. A NaN stays a NaN.
 void CpuBackend::inverse_norm(Span d_span, ConstSpan squares, double scale, double eps, double floor) {
   visit(d_span.dtype, [&]<class T>(T) {
     T* d = d_span.as<T>();
     const T* s = squares.as<T>();
     parallel_each(d_span.count, 16, [=, scale = T(scale), eps = T(eps), floor = T(floor)](int64_t i) {
-      const T norm = scale * std::sqrt(s[i]) + eps;
-      d[i] = s[i] == 0 ? T(0) : 1 / (norm < floor ? floor : norm);
+      d[i] = formulas::inverse_norm(s[i], scale, eps, floor);
     });
   });
 }
 
-// d ← d·(target/max(squares, floor))^beta; unchanged where squares is NaN.
 void CpuBackend::rebalance(Span d_span, ConstSpan squares, double target, double beta, double floor) {
   visit(d_span.dtype, [&]<class T>(T) {
     T* d = d_span.as<T>();
     const T* s = squares.as<T>();
-    const T even = static_cast<T>(target), power = static_cast<T>(beta);
-    const T least = static_cast<T>(floor);
-    parallel_each(d_span.count, 32, [=](int64_t i) {
-      const T square = s[i] < least ? least : s[i];
-      if (square == square) d[i] *= std::pow(even / square, power);
+    parallel_each(d_span.count, 32, [=, target = T(target), beta = T(beta), floor = T(floor)](int64_t i) {
+      d[i] = formulas::rebalance(d[i], s[i], target, beta, floor);
     });
   });
 }

@@ -6,18 +6,25 @@
 
 #include "engine/cpu/backend.h"
 #include "engine/cpu/loops.h"
+#include "engine/formulas.h"
 
 namespace borealis {
 
-// y[i] = table[ids[i]].
+// y[i] = table[ids[i]]; NaN (all bits set) where there is no such row.
 void CpuBackend::embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) {
   const int32_t* id = ids.as<int32_t>();
   const size_t row = static_cast<size_t>(cols) * size_of(table.dtype);
+  const int64_t table_rows = cols ? table.count / cols : 0;
   const auto* from = static_cast<const std::byte*>(table.data);
   auto* to = static_cast<std::byte*>(y.data);
   parallel_for(ids.count, grain_for(cols), [=](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i)
-      std::memcpy(to + static_cast<size_t>(i) * row, from + static_cast<size_t>(id[i]) * row, row);
+    for (int64_t i = first; i < last; ++i) {
+      std::byte* const y_row = to + static_cast<size_t>(i) * row;
+      if (id[i] >= 0 && id[i] < table_rows)
+        std::memcpy(y_row, from + static_cast<size_t>(id[i]) * row, row);
+      else
+        std::memset(y_row, 0xFF, row);
+    }
   });
 }
 
@@ -47,14 +54,7 @@ void CpuBackend::embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_
   });
 }
 
-int64_t CpuBackend::first_bad_id(ConstSpan ids, int64_t limit, int64_t ignored) {
-  const int32_t *first = ids.as<int32_t>(), *last = first + ids.count;
-  const int32_t* bad = std::find_if(first, last, [=](int32_t id) { return (id < 0 || id >= limit) && id != ignored; });
-  return bad == last ? -1 : bad - first;
-}
-
-// y₁ = x₁ cos + x₂ sin,  y₂ = x₂ cos − x₁ sin  for the pair x₁ = x[i], x₂ = x[i + dim/2] of each
-// head.
+// x₁ = x[i] and x₂ = x[i + dim/2] of each head are a pair.
 void CpuBackend::rotary(Span y_span, ConstSpan x_span, ConstSpan cos_span, ConstSpan sin_span, const RotaryArgs& args,
                         double beta) {
   const int64_t half = args.dim / 2, cols = args.heads * args.dim;
@@ -70,9 +70,9 @@ void CpuBackend::rotary(Span y_span, ConstSpan x_span, ConstSpan cos_span, Const
             const T *x1 = x_span.as<T>() + h, *x2 = x1 + half;
             T *y1 = y_span.as<T>() + h, *y2 = y1 + half;
             each(half, [=](int64_t i) {
-              const T a = x1[i], b = x2[i], c = cos[i], s = sign * sin[i];
-              put(y1[i], a * c + b * s);
-              put(y2[i], b * c - a * s);
+              const formulas::Turned<T> turned{x1[i], x2[i], cos[i], sign * sin[i]};
+              put(y1[i], turned.y1);
+              put(y2[i], turned.y2);
             });
           }
         }

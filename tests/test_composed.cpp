@@ -1,0 +1,458 @@
+// What engine/composed.cpp spells out against the kernels: the CPU's own in every build, and each
+// further device's where there is one. Whole optimizers on those devices too.
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include <doctest/doctest.h>
+
+#include "nn/gpt.h"
+#include "optim/optimizer.h"
+#include "tests/compare.h"
+#include "tests/small_model.h"
+
+using namespace borealis;
+
+namespace {
+
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN(),
+                 infinity = std::numeric_limits<double>::infinity();
+
+// Where and how a kernel is run.
+struct Way {
+  Device device;
+  DType dtype;
+  bool composed;  // the default, whatever the device has
+
+  Tensor normal(const Shape& shape, uint64_t seed = 1) const {
+    return Rng(seed).normal(shape, 1, DType::f32).to(dtype).to(device);
+  }
+  Tensor positive(const Shape& shape, uint64_t seed = 1) const {
+    return Rng(seed).uniform(shape, 0.5, 2, DType::f32).to(dtype).to(device);
+  }
+  Tensor of(const std::vector<double>& values, const Shape& shape) const {
+    return Tensor::of<double>(shape, values).to(dtype).to(device);
+  }
+  Tensor of(const std::vector<double>& values) const { return of(values, {static_cast<int64_t>(values.size())}); }
+  Tensor ids(const std::vector<int32_t>& values) const {
+    return Tensor::of<int32_t>({static_cast<int64_t>(values.size())}, values).to(device);
+  }
+  Tensor record(double stopped, double step, double factor) const {
+    return Tensor::of<double>({3}, {stopped, step, factor}).to(device);
+  }
+  Tensor fresh(const Shape& shape) const { return Tensor::full(shape, not_a_number, dtype, device); }
+};
+
+#define CALL(kernel, ...) \
+  (way.composed ? backend(way.device).Backend::kernel(__VA_ARGS__) : backend(way.device).kernel(__VA_ARGS__))
+
+using Results = std::vector<Tensor>;
+
+// As relative_error; numbers that are not finite must be the same.
+double difference(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.shape() == b.shape());
+  const std::vector<double> x = a.to_vector<double>(), y = b.to_vector<double>();
+  double apart = 0, size = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (x[i] == y[i] || (std::isnan(x[i]) && std::isnan(y[i]))) continue;
+    const double d = std::abs(x[i] - y[i]);
+    apart = std::max(apart, std::isnan(d) ? infinity : d);
+  }
+  for (const double v : y)
+    if (std::isfinite(v)) size = std::max(size, std::abs(v));
+  return size > 0 ? apart / size : apart;
+}
+
+// The results on the CPU are those in all other ways.
+void compare(const std::string& what, const std::function<Results(const Way&)>& f) {
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    const Results expected = f({Device{}, dtype, false});
+    for (const Device device : available_devices()) {
+      const Results got = f({device, dtype, device == Device{}});
+      for (size_t i = 0; i < expected.size(); ++i) {
+        INFO(what, ", result ", i, dtype == DType::f32 ? " in f32 on " : " in f64 on ", device);
+        CHECK(difference(got[i], expected[i]) <= (dtype == DType::f32 ? 2e-5 : 1e-12));
+      }
+    }
+  }
+}
+
+// Matrices and the memory they lie in.
+struct View {
+  std::string how;
+  Tensor base;
+  Matrix m;
+};
+
+// 2 × 3 matrices [rows, cols] as they may lie.
+std::vector<View> outputs(const Way& way, int64_t rows, int64_t cols, uint64_t seed) {
+  const Batch sparse{{2, 3}, {3 * rows * (cols + 5), rows * (cols + 5)}};
+  const Tensor a = way.normal({2, 3, rows, cols}, seed), b = way.normal({2, 3, cols, rows}, seed),
+               c = way.normal({2, rows, 3 * cols}, seed), d = way.normal({3 + 6 * rows * (cols + 5)}, seed);
+  return {{"packed", a, a},
+          {"transposed", b, Matrix(b).t()},
+          {"heads", c, heads(c, 0, 3, cols)},
+          {"sparse", d, Matrix::strided(d, 3, rows, cols, cols + 5, sparse)}};
+}
+std::vector<View> inputs(const Way& way, int64_t rows, int64_t cols, uint64_t seed) {
+  std::vector<View> all = outputs(way, rows, cols, seed);
+  const Tensor one = way.normal({rows, cols}, seed);
+  all.push_back({"repeated", one, Matrix::strided(one, 0, rows, cols, cols, {{2, 3}, {0, 0}})});
+  return all;
+}
+constexpr size_t output_kinds = 4, input_kinds = 5;
+
+// f(y, x) for each pair of layouts, then for y = x; what lies between the rows must stay.
+void compare_pairs(const std::string& what,
+                   const std::function<void(const Way&, const Matrix& y, const Matrix& x)>& f) {
+  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{6, 4}, {1, 1}, {0, 3}, {3, 0}, {35, 70}})
+    for (size_t y = 0; y < output_kinds; ++y) {
+      const auto at = [rows = rows, cols = cols, y](const Way& way) { return outputs(way, rows, cols, 1)[y]; };
+      const std::string name = what + " [" + std::to_string(rows) + ", " + std::to_string(cols) + "] " + at({}).how;
+      for (size_t x = 0; x < input_kinds; ++x)
+        compare(name + " of kind " + std::to_string(x), [&, rows = rows, cols = cols](const Way& way) {
+          const View out = at(way), in = inputs(way, rows, cols, 2)[x];
+          f(way, out.m, in.m);
+          return Results{out.base};
+        });
+      compare(name + " in place", [&](const Way& way) {
+        const View both = at(way);
+        f(way, both.m, both.m);
+        return Results{both.base};
+      });
+    }
+}
+
+// Symmetric, and positive definite.
+Matrix definite(const Way& way, int64_t n) {
+  const Matrix A = gram(way.normal({2, 3, 2 * n, n}, 3));
+  add_to_diagonal(A, 1);
+  return A;
+}
+
+}  // namespace
+
+TEST_CASE("composed: sums of squares, and what is made of them") {
+  for (const double size : {1.0, 1e30})
+    for (const int64_t count : {0, 1, 70000})
+      compare("sum_squares", [=](const Way& way) {
+        const Tensor y = Tensor::full({1}, not_a_number, DType::f64, way.device);
+        CALL(sum_squares, y, affine(way.normal({count}), size, 0));
+        return Results{y};
+      });
+  struct Norm {
+    double scale, eps, floor;
+  };
+  for (const Norm n : {Norm{1, 0, 0}, {0.4, 1e-6, 0.3}, {2, 0.1, 0}, {1, 0, 0.7}, {0.5, 0.25, 100}})
+    for (const double size : {1.0, 1e-12})
+      compare("inverse_norm", [=](const Way& way) {
+        const Tensor squares = affine(way.of({0, 0.25, 4, 1, not_a_number, infinity, 0.01}), size, 0),
+                     d = squares.like();
+        CALL(inverse_norm, d, squares, n.scale, n.eps, n.floor);
+        return Results{d};
+      });
+  for (const double beta : {0.5, 1.0})
+    compare("rebalance", [=](const Way& way) {
+      const Tensor d = way.positive({6});
+      CALL(rebalance, d, way.of({0, 0.25, 4, 1, not_a_number, 0.01}), 0.5, beta, 0.1);
+      return Results{d};
+    });
+}
+
+TEST_CASE("composed: softmax's relatives, what is not seen, and rows of −∞") {
+  const RowsArgs plain{.rows = 6, .cols = 5}, causal{.rows = 6, .cols = 5, .causal_rows = 3, .causal_offset = 1},
+      short_keys{.rows = 6, .cols = 5, .causal_rows = 3, .causal_offset = -1}, empty{.rows = 3, .cols = 0},
+      none{.rows = 0, .cols = 4};
+  for (const RowsArgs& args : {plain, causal, short_keys, empty, none})
+    for (const double beta : {0.0, 0.5})
+      compare("rows, offset " + std::to_string(args.causal_offset), [&, beta](const Way& way) {
+        const Shape shape{args.rows, args.cols};
+        // What a row does not see is NaN, and must not matter; the second row is −∞.
+        const auto seen = [&](const Tensor& t) {
+          const Tensor host = t.to(Device{}).to(DType::f64).clone();
+          for (int64_t r = 0; r < args.rows; ++r)
+            for (int64_t j = 0; j < args.cols; ++j)
+              if (args.causal_rows && j > r % args.causal_rows + args.causal_offset)
+                host.data<double>()[r * args.cols + j] = not_a_number;
+          return host.to(way.dtype).to(way.device);
+        };
+        Tensor x = way.normal(shape);
+        if (x.numel()) x.rows(1, 1).fill(-infinity);
+        x = seen(x);
+        const Tensor y = way.fresh(shape), lse = way.fresh({args.rows}), dy = seen(way.normal(shape, 2));
+        const Tensor dx = beta == 0 ? way.fresh(shape) : way.normal(shape, 3), dz = dx.clone();
+        CALL(log_softmax, y, x, args);
+        CALL(log_softmax_grad, dx, y, dy, args, beta);
+        backend(way.device).logsumexp(lse, x, args);
+        CALL(logsumexp_grad, dz, x, lse, way.normal({args.rows}, 4), args, beta);
+        return Results{y, dx, dz};
+      });
+}
+
+TEST_CASE("composed: norms") {
+  for (const bool center : {false, true})
+    for (const bool scaled : {false, true})
+      for (const double beta : {0.0, -0.5})
+        for (const NormArgs& args : {NormArgs{3, 17, 1e-5, center}, {70, 3, 0.5, center}, {0, 4, 1e-5, center}})
+          compare(center ? "layer norm" : "RMS norm", [=](const Way& way) {
+            const Shape shape{args.rows, args.cols}, vector{args.cols};
+            const Tensor x = way.normal(shape), y = way.fresh(shape), mean = center ? way.fresh({args.rows}) : Tensor(),
+                         rstd = way.fresh({args.rows}), gain = scaled ? way.normal(vector, 2) : Tensor(),
+                         bias = scaled ? way.normal(vector, 3) : Tensor(), dy = way.normal(shape, 4);
+            const auto old = [&](const Shape& s) { return beta == 0 ? way.fresh(s) : way.normal(s, 5); };
+            const Tensor dx = old(shape), dgain = old(vector), dbias = old(vector), alone = old(shape),
+                         vector_alone = old(vector);
+            CALL(norm, y, mean, rstd, x, gain, bias, args);
+            CALL(norm_grad, dx, beta, dgain, beta, dbias, beta, x, gain, mean, rstd, dy, args);
+            CALL(norm_grad, alone, beta, {}, 0, {}, 0, x, gain, mean, rstd, dy, args);
+            CALL(norm_grad, {}, 0, vector_alone, beta, {}, 0, x, gain, mean, rstd, dy, args);
+            Results all{y, rstd, dx, dgain, dbias, alone, vector_alone};
+            if (center) all.push_back(mean);
+            return all;
+          });
+}
+
+TEST_CASE("composed: cross-entropy, whatever the targets and the logits") {
+  struct Loss {
+    std::string what;
+    std::vector<int32_t> targets;
+    int64_t ignored;
+  };
+  constexpr int32_t largest = std::numeric_limits<int32_t>::max(), smallest = std::numeric_limits<int32_t>::min();
+  constexpr int64_t no_id = std::numeric_limits<int64_t>::min();
+  for (const Loss& loss : {Loss{"all count", {0, 4, 2, 2, 1}, -1},
+                           {"some count", {-1, 4, 2, -1, 1}, -1},
+                           {"none counts", {3, 3, 3, 3, 3}, 3},
+                           {"far away", {largest, 1, 2, 3, largest}, largest},
+                           {"far below", {smallest, 1, 2, 3, 4}, smallest},
+                           {"beside the ignored", {1, 2, 3, 4, largest - 1}, largest},
+                           {"too large", {0, 5, 1, 2, 3}, -1},
+                           {"negative", {0, -1, 1, 2, 3}, -100},
+                           {"nothing ignored", {0, 1, 1, 2, 3}, no_id},
+                           {"no rows", {}, -1}})
+    for (const double special : {0.0, -infinity, not_a_number})
+      for (const double beta : {0.0, 0.5})
+        compare("cross_entropy, " + loss.what, [&, special, beta](const Way& way) {
+          const auto rows = static_cast<int64_t>(loss.targets.size());
+          const Tensor logits = way.normal({rows, 5}), targets = way.ids(loss.targets);
+          if (rows && special != 0) logits.flat_view(3, {1}).fill(special);
+          const Tensor y = way.fresh({1}), lse = way.fresh({rows}), count = way.fresh({1});
+          const Tensor dx = beta == 0 ? way.fresh({rows, 5}) : way.normal({rows, 5}, 2);
+          CALL(cross_entropy, y, lse, count, logits, targets, 5, loss.ignored);
+          CALL(cross_entropy_grad, dx, logits, targets, lse, count, way.of({-0.7}), 5, loss.ignored, beta);
+          return Results{y, lse, count, dx};
+        });
+}
+
+TEST_CASE("composed: rotary and attention") {
+  for (const RotaryArgs& args : {RotaryArgs{.outer = 2, .t = 5, .heads = 3, .dim = 8, .offset = 2},
+                                 {.outer = 1, .t = 1, .heads = 1, .dim = 4},
+                                 {.outer = 0, .t = 3, .heads = 2, .dim = 4}})
+    for (const bool inverse : {false, true})
+      for (const double beta : {0.0, 0.5})
+        compare("rotary", [=](const Way& way) {
+          RotaryArgs turn = args;
+          turn.inverse = inverse;
+          const Shape shape{args.outer, args.t, args.heads * args.dim}, table{args.t + args.offset + 1, args.dim / 2};
+          const Tensor y = beta == 0 ? way.fresh(shape) : way.normal(shape, 2);
+          CALL(rotary, y, way.normal(shape), way.normal(table, 3), way.normal(table, 4), turn, beta);
+          return Results{y};
+        });
+
+  struct Sizes {
+    int64_t B, tq, tk, heads, dim;
+  };
+  for (const Sizes& s : {Sizes{2, 5, 5, 3, 4}, {1, 3, 7, 2, 5}, {2, 70, 70, 1, 16}, {2, 0, 3, 2, 4}})
+    for (const double dropout : {0.0, 0.25})
+      for (const double beta : {0.0, 0.5})
+        compare("attention", [=](const Way& way) {
+          const AttentionArgs args{.scale = 0.3, .offset = s.tk - s.tq, .dropout = {dropout, Rng(7).next_stream()}};
+          const Shape of_q{s.B, s.tq, s.heads * s.dim}, of_k{s.B, s.tk, s.heads * s.dim};
+          const auto split = [&](const Tensor& t) { return heads(t, 0, s.heads, s.dim); };
+          const auto old = [&](const Shape& shape) { return beta == 0 ? way.fresh(shape) : way.normal(shape, 6); };
+          const Tensor q = way.normal(of_q, 1), k = way.normal(of_k, 2), v = way.normal(of_k, 3),
+                       dy = way.normal(of_q, 4);
+          const Tensor y = way.fresh(of_q), lse = way.fresh({s.B, s.heads, s.tq});
+          const Tensor dq = old(of_q), dk = old(of_k), dv = old(of_k);
+          CALL(attention, split(y), lse, split(q), split(k), split(v), args);
+          CALL(attention_grad, split(dq), split(dk), split(dv), beta, split(q), split(k), split(v), split(y), split(dy),
+               lse, args);
+          return Results{y, lse, dq, dk, dv};
+        });
+}
+
+TEST_CASE("composed: matrices, however they lie") {
+  for (const double beta : {0.0, 0.5})
+    compare_pairs("matrix_affine",
+                  [beta](const Way& way, const Matrix& y, const Matrix& x) { CALL(matrix_affine, y, x, -0.7, beta); });
+  compare_pairs("scale_rows", [](const Way& way, const Matrix& y, const Matrix& x) {
+    CALL(scale_rows, y, x, way.normal({6, x.rows()}, 3));
+  });
+  compare_pairs("scale_each",
+                [](const Way& way, const Matrix& y, const Matrix& x) { CALL(scale_each, y, x, way.normal({6}, 3)); });
+  for (size_t kind = 0; kind < input_kinds; ++kind)
+    compare("row_sum_squares", [kind](const Way& way) {
+      const View x = inputs(way, 35, 70, 2)[kind];
+      const Tensor r = way.fresh({6, 35});
+      CALL(row_sum_squares, r, x.m);
+      return Results{r};
+    });
+  for (size_t kind = 0; kind < output_kinds; ++kind)
+    for (const double relative : {0.0, 0.3})
+      for (const int64_t n : {1, 5, 0})
+        compare("add_to_diagonal", [=](const Way& way) {
+          const View a = outputs(way, n, n, 2)[kind];
+          CALL(add_to_diagonal, a.m, -0.25, relative);
+          return Results{a.base};
+        });
+}
+
+TEST_CASE("composed: factors and leverage scores") {
+  for (size_t kind = 0; kind < output_kinds; ++kind)
+    for (const int64_t n : {1, 6}) {
+      compare("cholesky", [=](const Way& way) {
+        const View a = outputs(way, n, n, 1)[kind];
+        axpby(a.m, 1, definite(way, n), 0);
+        a.m.at(4);
+        add_to_diagonal(a.m.at(4), -100);  // this one fails
+        CALL(cholesky, a.m);
+        return Results{a.base};
+      });
+      compare("solve_lower", [=](const Way& way) {
+        const Matrix L = definite(way, n);
+        backend(way.device).cholesky(L);
+        const View x = outputs(way, 9, n, 2)[kind], l = outputs(way, n, n, 1)[3 - kind];
+        axpby(l.m, 1, L, 0);
+        CALL(solve_lower, x.m, l.m);
+        return Results{x.base};
+      });
+      compare("leverage_scores", [=](const Way& way) {
+        const View z = outputs(way, 9, n, 2)[kind];
+        axpby(z.m.at(3), 0, z.m.at(2), 0);
+        const Tensor h = way.fresh({6, 9});
+        CALL(leverage_scores, h, z.m, 1e-2);
+        return Results{h};
+      });
+    }
+  for (size_t y = 0; y < output_kinds; ++y)
+    for (size_t x = 0; x < input_kinds; ++x)
+      for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{7, 3}, {3, 7}, {0, 4}})
+        compare("polar_svd", [=, rows = rows, cols = cols](const Way& way) {
+          const View u = outputs(way, rows, cols, 1)[y], in = inputs(way, rows, cols, 2)[x];
+          CALL(polar_svd, u.m, in.m);
+          return Results{u.base};
+        });
+}
+
+TEST_CASE("composed: the leverage scores of a batch are its polar factors' row lengths, and a ridge takes its part") {
+  const Tensor z = normal({3, 40, 6}, DType::f64), u = z.like(), h({3, 40}, DType::f64);
+  backend(z.device()).polar_svd(Matrix(u), Matrix(z));
+  const Tensor lengths = row_sum_squares(u);
+  backend(z.device()).leverage_scores(h, Matrix(z), 0);
+  CHECK(relative_error(h, lengths) < 1e-13);
+  backend(z.device()).leverage_scores(h, Matrix(affine(u, 3, 0)), 0.25);  // its Gram matrix is 9 I, and ρ = 9/4
+  CHECK(relative_error(h, affine(lengths, 0.8, 0)) < 1e-13);
+}
+
+TEST_CASE("composed: the parts of optimizers") {
+  for (const double decay : {0.0, 0.1})
+    for (const double step : {1, 7})
+      compare("adamw", [=](const Way& way) {
+        const Tensor w = way.normal({300}), m = way.normal({300}, 2), v = way.positive({300}, 3);
+        CALL(adamw, w, m, v, way.normal({300}, 4),
+             {.lr = 0.1, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-3, .weight_decay = decay}, way.record(0, step, 0.5));
+        return Results{w, m, v};
+      });
+  for (const double decay : {0.0, 0.1})
+    compare("descend", [=](const Way& way) {
+      const Tensor w = way.normal({300});
+      CALL(descend, w, way.normal({300}, 2), 0.2, 3, decay, way.record(0, 7, 0.5));
+      return Results{w};
+    });
+  for (const double stopped : {0.0, 2.0})
+    for (const double number : {1.0, 0.0, -1e30, infinity, -infinity, not_a_number})
+      compare("stop_unless_finite", [=](const Way& way) {
+        const Tensor record = way.record(stopped, 7, 0.5);
+        CALL(stop_unless_finite, record, way.of({number}));
+        CHECK(record.rows(0, 1).item() == (stopped > 0 ? stopped : std::isfinite(number) ? 0 : 8));
+        return Results{record};
+      });
+  for (const bool nesterov : {false, true})
+    for (const double mu : {0.0, 0.9})
+      compare("momentum", [=](const Way& way) {
+        const Tensor x = way.fresh({300}), m = way.normal({300}, 2);
+        CALL(momentum, x, m, way.normal({300}, 4), mu, 0.3, nesterov);
+        return Results{x, m};
+      });
+  for (const bool one : {false, true})
+    for (const double eps : {0.0, 1e-2})
+      compare("second_moment", [=](const Way& way) {
+        const Tensor v = way.of({0, 0, 1, 2, 3}), g = way.of({0, -1, 0, 2, 3}), x = one ? g : way.normal({5});
+        CALL(second_moment, x, v, g, 0.9, eps);
+        return Results{x, v};
+      });
+}
+
+namespace {
+
+// The same weights on another device.
+ParamList moved(const ParamList& list, Device device) {
+  ParamList out = list;
+  for (Parameter& p : out) p.var = Var::leaf(p.var.value().to(device), p.name);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("composed: every optimizer steps a small model on every further device as on the CPU") {
+  if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
+  std::vector<std::string> methods{"adamw"};
+  for (const SpectralMethod& row : spectral_methods()) methods.push_back(row.key);
+  for (const Device device : available_devices()) {
+    if (device == Device{}) continue;
+    for (const std::string& method : methods) {
+      const ParamList here = small_model(DType::f64), there = moved(here, device);
+      Optimizer one(here, method), other(there, method);
+      for (uint64_t step = 1; step <= 3; ++step) {
+        set_gradients(here, step), set_gradients(there, step);
+        one.clip(1), other.clip(1);
+        one.step(), other.step();
+      }
+      for (size_t i = 0; i < here.size(); ++i) {
+        INFO(method, " on ", device, ", ", here[i].name);
+        CHECK(relative_error(there[i].var.value(), here[i].var.value()) <= 1e-9);
+      }
+    }
+  }
+}
+
+TEST_CASE("composed: a small GPT learns on every further device what it learns on the CPU") {
+  if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
+  for (const GptConfig& style : {GptConfig::gpt2(), GptConfig::modern()})
+    for (const std::string method : {"adamw", "aurora"}) {
+      std::vector<double> expected;
+      for (const Device device : available_devices()) {
+        GptConfig config = style;
+        config.vocab = 11, config.block_size = 8, config.n_layer = 2, config.n_head = 2, config.n_embd = 16;
+        Rng rng(1);
+        const Gpt model(config, rng, DType::f64, device);
+        Optimizer optimizer(model.parameters(), method);
+        const Tensor ids = Tensor::of<int32_t>({2, 4}, {0, 1, 2, 3, 4, 5, 6, 7}).to(device);
+        const Tensor targets = Tensor::of<int32_t>({2, 4}, {1, 2, 3, -1, 5, 6, 7, 8}).to(device);
+        std::vector<double> losses;
+        for (int step = 0; step < 4; ++step) {
+          const Var loss = model.loss(ids, targets);
+          loss.backward();
+          optimizer.clip(1);
+          optimizer.step();
+          optimizer.zero_grad();
+          losses.push_back(loss.item());
+        }
+        if (device == Device{}) expected = losses;
+        for (size_t i = 0; i < losses.size(); ++i) {
+          INFO(method, " on ", device, ", step ", i);
+          CHECK(std::abs(losses[i] / expected[i] - 1) <= 1e-10);
+        }
+      }
+    }
+}
