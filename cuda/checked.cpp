@@ -3,7 +3,7 @@
 // engine/composed.cpp spells it out.
 #include <array>
 #include <cstring>
-#include <memory>
+#include <mutex>
 #include <sstream>
 
 #include "cuda/guarded.h"

@@ -1,6 +1,6 @@
 // Memory of a device that is made of the CPU's: closed to everybody but its own kernels, copies and products.
 //
-// One range of addresses is reserved and cannot be touched, until open() and again from close() on. A touch from outside
+// One range of addresses is reserved, and can be touched only while an Open lives. A touch from outside
 // stops the program, saying which tensor was hit and where; so does what a kernel is handed that is no living tensor of
 // this device, and what it writes past one's end.
 #pragma once

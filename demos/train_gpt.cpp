@@ -144,11 +144,11 @@ int run(int argc, char** argv) {
   int64_t steps_since_log = 0;
   Tensor last_loss, grad_norm;  // of the last step, on the device until somebody looks
 
-  // Looks at what the steps so far have left on the device: the only place that waits for it.
   const auto batch_of = [&](int64_t number) {
     Rng batches = rng_for(t.seed, Purpose::batches, number);
     return corpus.train.random_batch(t.batch_size, t.model.block_size, batches, device);
   };
+  // Looks at what the steps so far have left on the device, and so waits for it.
   const auto look = [&] {
     if (const int64_t stopped = optimizer.stopped_at()) explain(model, batch_of(stopped - 1), t, stopped - 1);
     if (last_loss) train_loss = last_loss.item();

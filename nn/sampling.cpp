@@ -43,12 +43,13 @@ void sample(const Gpt& model, std::vector<int32_t> tokens, const SamplingOptions
             const std::function<void(int32_t)>& emit) {
   check(o);
   if (tokens.empty()) fail("sample: there is no token to go on from; give one at least");
+  // The others are drawn from the vocabulary.
+  check_ids("sample", "the tokens", Tensor::of({static_cast<int64_t>(tokens.size())}, tokens), model.config.vocab);
   const NoGrad off;
   Rng rng(o.seed);
   for (int64_t i = 0; i < o.max_new_tokens; ++i) {
     const auto T = std::min(model.config.block_size, static_cast<int64_t>(tokens.size()));
     const Tensor ids = Tensor::of({1, T}, std::vector<int32_t>(tokens.end() - T, tokens.end()));
-    check_ids("sample", "the tokens", ids, model.config.vocab);
     const Tensor logits = model(ids.to(model.device())).value();  // [1, T, V]
     const Tensor last = logits.reshape({T, model.config.vocab}).rows(T - 1, 1);
     tokens.push_back(draw(last.to_vector<float>(), o, rng));

@@ -68,8 +68,8 @@ void Spectral::update(const LearningRates& lr) {
     apply(config_, batch.w, U, lr.hidden_matrix, record_);
     if (!observer_) continue;
     const auto m = static_cast<double>(batch.w.size(1)), n = static_cast<double>(batch.w.size(2));
-    seen.rate = lr.hidden_matrix * record_.to(Device{}).data<double>()[2] *
-                (config_.decay == Decay::hyperball ? 1 : scale_factor(config_, m, n));
+    const double factor = record_.rows(2, 1).item();
+    seen.rate = lr.hidden_matrix * factor * (config_.decay == Decay::hyperball ? 1 : scale_factor(config_, m, n));
     observer_(seen);
   }
 }

@@ -26,8 +26,8 @@ Tensor post_state(const SpectralConfig& c, const Tensor& like);
 // The factor of the scale stage for a matrix [m, n] (of U/‖U‖_F for Scale::update_rms).
 double scale_factor(const SpectralConfig& c, double m, double n);
 
-// W ← decay(W) − lr·factor·scale·U, the factor of the step's record (engine/backend.h). What of the scale each matrix decides for itself (update_rms,
-// uw_floor, hyperball's length) is multiplied into U.
+// W ← decay(W) − lr·factor·scale·U, the factor of the step's record (StepRecord, engine/backend.h). What of the scale each
+// matrix decides for itself (update_rms, uw_floor, hyperball's length) is multiplied into U.
 void apply(const SpectralConfig& c, const Tensor& W, const Tensor& U, double lr, const Tensor& record);
 
 }  // namespace borealis

@@ -1,15 +1,15 @@
 // What engine/composed.cpp spells out against the kernels: the CPU's own in every build, and each
-// further device's where there is one. Whole optimizers on those devices too.
+// further device's where there is one.
 #include <cmath>
 #include <functional>
 #include <limits>
 
 #include <doctest/doctest.h>
 
-#include "nn/gpt.h"
-#include "optim/optimizer.h"
+#include "engine/math.h"
+#include "engine/rng.h"
 #include "tests/compare.h"
-#include "tests/small_model.h"
+#include "tests/matrices.h"
 
 using namespace borealis;
 
@@ -391,68 +391,4 @@ TEST_CASE("composed: the parts of optimizers") {
         CALL(second_moment, x, v, g, 0.9, eps);
         return Results{x, v};
       });
-}
-
-namespace {
-
-// The same weights on another device.
-ParamList moved(const ParamList& list, Device device) {
-  ParamList out = list;
-  for (Parameter& p : out) p.var = Var::leaf(p.var.value().to(device), p.name);
-  return out;
-}
-
-}  // namespace
-
-TEST_CASE("composed: every optimizer steps a small model on every further device as on the CPU") {
-  if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
-  std::vector<std::string> methods{"adamw"};
-  for (const SpectralMethod& row : spectral_methods()) methods.push_back(row.key);
-  for (const Device device : available_devices()) {
-    if (device == Device{}) continue;
-    for (const std::string& method : methods) {
-      const ParamList here = small_model(DType::f64), there = moved(here, device);
-      Optimizer one(here, method), other(there, method);
-      for (uint64_t step = 1; step <= 3; ++step) {
-        set_gradients(here, step), set_gradients(there, step);
-        one.clip(1), other.clip(1);
-        one.step(), other.step();
-      }
-      for (size_t i = 0; i < here.size(); ++i) {
-        INFO(method, " on ", device, ", ", here[i].name);
-        CHECK(relative_error(there[i].var.value(), here[i].var.value()) <= 1e-9);
-      }
-    }
-  }
-}
-
-TEST_CASE("composed: a small GPT learns on every further device what it learns on the CPU") {
-  if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
-  for (const GptConfig& style : {GptConfig::gpt2(), GptConfig::modern()})
-    for (const std::string method : {"adamw", "aurora"}) {
-      std::vector<double> expected;
-      for (const Device device : available_devices()) {
-        GptConfig config = style;
-        config.vocab = 11, config.block_size = 8, config.n_layer = 2, config.n_head = 2, config.n_embd = 16;
-        Rng rng(1);
-        const Gpt model(config, rng, DType::f64, device);
-        Optimizer optimizer(model.parameters(), method);
-        const Tensor ids = Tensor::of<int32_t>({2, 4}, {0, 1, 2, 3, 4, 5, 6, 7}).to(device);
-        const Tensor targets = Tensor::of<int32_t>({2, 4}, {1, 2, 3, -1, 5, 6, 7, 8}).to(device);
-        std::vector<double> losses;
-        for (int step = 0; step < 4; ++step) {
-          const Var loss = model.loss(ids, targets);
-          loss.backward();
-          optimizer.clip(1);
-          optimizer.step();
-          optimizer.zero_grad();
-          losses.push_back(loss.item());
-        }
-        if (device == Device{}) expected = losses;
-        for (size_t i = 0; i < losses.size(); ++i) {
-          INFO(method, " on ", device, ", step ", i);
-          CHECK(std::abs(losses[i] / expected[i] - 1) <= 1e-10);
-        }
-      }
-    }
 }

@@ -281,7 +281,8 @@ TEST_CASE("train_gpt: --compare takes one step twice and shows where the two dif
         return found;
       };
       CHECK(share(types) > 1e-9);
-      CHECK(share(types) < 0.05);  // Aurora's balance amplifies what differs in a nearly singular matrix
+      // A polar factor amplifies what differs in a nearly singular matrix.
+      CHECK(share(types) < (part == "update" ? 0.05 : 1e-4));
       CHECK(share(same) == 0);
     }
   }

@@ -16,14 +16,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// What of a log does not depend on the clock.
-std::vector<nlohmann::json> told(const std::string& folder) {
-  std::vector<nlohmann::json> all = log_of(folder);
-  for (nlohmann::json& object : all)
-    for (const char* key : {"ms", "tokens_per_s", "seconds"}) object.erase(key);
-  return all;
-}
-
 bool finished(const std::string& folder) {
   const auto log = told(folder);
   return !log.empty() && log.back().contains("final");
