@@ -202,7 +202,7 @@ class Backend {
   // the loss NaN.
   virtual void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets, int64_t cols,
                              int64_t ignored);
-  // dlogits ← (softmax − onehot)·dloss/count + beta·dlogits; ignored rows get 0.
+  // dlogits ← (softmax − onehot)·dloss/count + beta·dlogits; ignored rows get 0, rows whose target is no column NaN.
   virtual void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
                                   ConstSpan dloss, int64_t cols, int64_t ignored, double beta);
   virtual void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta);

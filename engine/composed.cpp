@@ -188,7 +188,8 @@ void Backend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targe
                                  ConstSpan dloss, int64_t cols, int64_t ignored, double beta) {
   const int64_t rows = targets.count;
   const Tensor X = tensor(*this, logits, {rows, cols}), ids = tensor(*this, targets, {rows, 1});
-  const Tensor dX = exp(X - tensor(*this, lse, {rows, 1})) - one_hot(ids, X);
+  const Tensor hot = one_hot(ids, X), is_column = row_sum(hot) / row_sum(hot);  // 1, or NaN
+  const Tensor dX = (exp(X - tensor(*this, lse, {rows, 1})) - hot) * is_column;
   const Tensor scale = quotient(tensor(*this, dloss, {1}), tensor(*this, count, {1}));
   affine(dlogits, select(counted(ids, ignored).to(X.dtype()), dX * scale), 1, 0, beta);
 }

@@ -97,5 +97,11 @@ TEST_CASE("checked device: a number that no table has makes NaN, and is not wait
     loss.backward();
     CHECK(backend(device).counters().waits == waits);
     CHECK(std::isnan(loss.item()));
+
+    // Nor does a step go on from a bad target, whose logits are sound.
+    const Var logits = Var::leaf(Tensor::full({2, 3}, 1, DType::f32, device));
+    cross_entropy(logits, ids).backward();
+    CHECK(std::isfinite(logits.grad().rows(0, 1).to_vector<double>()[0]));
+    for (const double g : logits.grad().rows(1, 1).to_vector<double>()) CHECK(std::isnan(g));
   }
 }

@@ -176,9 +176,10 @@ void CpuBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan ta
             each(cols, [=](int64_t j) { put(dx[j], T(0)); });
             continue;
           }
-          const T shift = lse.as<T>()[r], d = scale;
+          const bool there = target[r] >= 0 && target[r] < cols;
+          const T shift = lse.as<T>()[r], d = there ? scale : std::numeric_limits<T>::quiet_NaN();
           each(cols, [=](int64_t j) { put(dx[j], formulas::logsumexp_grad(x[j], shift, d)); });
-          if (target[r] >= 0 && target[r] < cols) dx[target[r]] -= d;
+          if (there) dx[target[r]] -= d;
         }
       });
     });
