@@ -2,6 +2,7 @@
 // write plain tensors, which remember nothing.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "../engine/rng.h"
@@ -33,12 +34,14 @@ Var exp(const Var& x);
 Var log(const Var& x);
 Var tanh(const Var& x);
 Var sigmoid(const Var& x);
-Var relu(const Var& x);
-Var relu_squared(const Var& x);                 // max(x, 0)²
-Var silu(const Var& x);                         // x σ(x)
-Var gelu(const Var& x, Gelu form = Gelu::erf);  // x Φ(x)
-Var swiglu(const Var& gate, const Var& up);     // silu(gate) up
-Var soft_cap(const Var& x, double c);           // c x / √(x² + c²)
+Var swiglu(const Var& gate, const Var& up);  // silu(gate) up
+Var swiglu(const Var& h);                    // the same of the two halves of the last axis
+Var soft_cap(const Var& x, double c);        // c x / √(x² + c²)
+// With a bias [last size of x], the function is that of x + bias: one walk over memory behind a product without one.
+Var relu(const Var& x, const Var& bias = {});
+Var relu_squared(const Var& x, const Var& bias = {});                 // max(x, 0)²
+Var silu(const Var& x, const Var& bias = {});                         // x σ(x)
+Var gelu(const Var& x, Gelu form = Gelu::erf, const Var& bias = {});  // x Φ(x)
 // Zeroes each number with probability p and divides the rest by 1 − p. p = 0 is the identity.
 Var dropout(const Var& x, double p, Rng& rng);
 
@@ -72,13 +75,19 @@ Var logsumexp(const Var& x, int axis = -1);  // the axis is gone from the result
 Var layer_norm(const Var& x, const Var& gain = {}, const Var& bias = {}, double eps = 1e-5);
 // x/√(mean(x²) + eps)·gain
 Var rms_norm(const Var& x, const Var& gain = {}, double eps = 1e-6);
+// A residual stream's next value x + branch, and its norm: one walk over memory.
+struct Normed {
+  Var sum, norm;
+};
+Normed add_layer_norm(const Var& x, const Var& branch, const Var& gain = {}, const Var& bias = {}, double eps = 1e-5);
+Normed add_rms_norm(const Var& x, const Var& branch, const Var& gain = {}, double eps = 1e-6);
 
 // --- tokens ----------------------------------------------------------------------------------
 // ops_embedding.cpp Rows of table [V, C] picked by ids (i32, any shape): [ids…, C].
 Var embedding(const Var& table, const Tensor& ids);
 // Mean over rows of −log softmax(logits)[target]; logits: […, V], targets: i32 […]. Rows whose
-// target is `ignore_index` do not count.
-Var cross_entropy(const Var& logits, const Tensor& targets, int64_t ignore_index = -1);
+// target is `ignore_index` do not count. With a cap, it is that of soft_cap(logits, cap).
+Var cross_entropy(const Var& logits, const Tensor& targets, int64_t ignore_index = -1, double cap = 0);
 
 // --- attention -------------------------------------------------------------------------------
 // ops_attention.cpp The angles' cosines and sines of the first `length` positions, [length, dim/2]
@@ -95,6 +104,10 @@ struct AttentionOptions {
   double scale = 0;    // 0: 1/√(head size)
   double dropout = 0;  // on the probabilities; needs rng
   Rng* rng = nullptr;
+  // Of packed qkv: each head of q and k is first divided by its root mean square, as by rms_norm with this eps, and then
+  // turned as by rotary. Absent: neither.
+  std::optional<double> qk_norm_eps = {};
+  RotaryTable rotation = {};
 };
 // Causal attention of packed qkv [B, T, 3C] (q, then k, then v; heads of C/heads numbers): [B, T,
 // C].

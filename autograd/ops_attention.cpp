@@ -20,25 +20,39 @@ RotaryTable rotary_table(int64_t length, int64_t dim, DType dtype, Device device
   return {cos.to(dtype).to(device), sin.to(dtype).to(device)};
 }
 
+namespace {
+
+// Fails unless the table has the angles of x's positions.
+void check_table(const RotaryTable& table, const Tensor& x, const RotaryArgs& args, int64_t heads) {
+  check_together("rotary", x, table.cos);
+  check_together("rotary", x, table.sin);
+  const Shape& served = table.cos.shape();
+  const Range positions{args.offset, args.t};
+  if (served.rank() != 2 || !(table.sin.shape() == served) || served[1] * 2 != args.dim || !positions.inside(served[0]))
+    fail("rotary: the table ", served, " does not serve positions ", positions, " of ", x.shape(), " with ", heads,
+         " heads");
+}
+
+// The first `cols` numbers of each row.
+Matrix columns(const Tensor& t, int64_t cols) {
+  const int64_t width = t.size(-1);
+  return Matrix::strided(t, 0, width ? t.numel() / width : 0, cols, width);
+}
+
+}  // namespace
+
 // y₁ = x₁ cos + x₂ sin,  y₂ = x₂ cos − x₁ sin.   dx: the same with the angle reversed.
 Var rotary(const Var& x, int64_t heads, const RotaryTable& table, int64_t offset) {
   const Shape& s = x.value("rotary").shape();
   if (s.rank() < 2 || heads < 1 || s[-1] % heads) fail("rotary: ", s, " does not split into ", heads, " heads");
-  const int64_t dim = s[-1] / heads, T = s[-2];
-  check_together("rotary", x.value(), table.cos);
-  check_together("rotary", x.value(), table.sin);
-  const Shape& served = table.cos.shape();
-  const Range positions{offset, T};
-  if (served.rank() != 2 || !(table.sin.shape() == served) || served[1] * 2 != dim || !positions.inside(served[0]))
-    fail("rotary: the table ", served, " does not serve positions ", positions, " of ", s, " with ", heads, " heads");
-  RotaryArgs args{
-      .outer = around(s, s.rank() - 2, s.rank() - 1).outer, .t = T, .heads = heads, .dim = dim, .offset = offset};
+  const RotaryArgs args{.t = s[-2], .heads = heads, .dim = s[-1] / heads, .offset = offset};
+  check_table(table, x.value(), args, heads);
+  const auto all = [](const Tensor& t) { return columns(t, t.size(-1)); };
   const Tensor y = x.value().like();
-  backend(y.device()).rotary(y, x.value(), table.cos, table.sin, args, 0);
-  args.inverse = true;
-  return record("rotary", y, {x}, [args, table](Backward& bw) {
+  backend(y.device()).rotary(all(y), {}, all(x.value()), table.cos, table.sin, args);
+  return record("rotary", y, {x}, [args, table, all](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
-    backend(g.device()).rotary(g, bw.dy(), table.cos, table.sin, args, beta);
+    backend(g.device()).rotary_grad(all(g), all(bw.dy()), {}, {}, table.cos, table.sin, args, beta);
   });
 }
 
@@ -48,6 +62,7 @@ AttentionArgs attention_args(const Shape& shape, int64_t C, int64_t H, int64_t o
   if (H < 1 || C < 1 || C % H) fail("attention: ", shape, " does not split into ", H, " heads");
   if (!(o.dropout >= 0 && o.dropout < 1)) fail("attention: dropout must be in [0, 1), got ", o.dropout);
   if (o.dropout > 0 && !o.rng) fail("attention: dropout needs a random number generator");
+  if (!(o.qk_norm_eps.value_or(0) >= 0)) fail("attention: qk_norm_eps must not be negative, got ", *o.qk_norm_eps);
   if (!(o.scale >= 0)) fail("attention: the scale must not be negative, got ", o.scale);
   AttentionArgs args{.scale = o.scale > 0 ? o.scale : 1 / std::sqrt(static_cast<double>(C / H)), .offset = offset};
   if (o.dropout > 0) args.dropout = {o.dropout, o.rng->next_stream()};
@@ -64,13 +79,35 @@ Var causal_attention(const Var& qkv, int64_t H, const AttentionOptions& options)
   const int64_t C = s[2] / 3;
   const AttentionArgs args = attention_args(s, C, H, 0, options);
   const auto part = [C, H](const Tensor& t, int64_t index) { return heads(t, index * C, H, C / H); };
-  const Tensor X = qkv.value(), y({s[0], s[1], C}, X.dtype(), X.device()), lse({s[0], H, s[1]}, X.dtype(), X.device());
-  backend(y.device()).attention(part(y, 0), lse, part(X, 0), part(X, 1), part(X, 2), args);
-  return record("attention", y, {qkv}, [X, y, lse, part, args](Backward& bw) {
-    const auto [g, beta] = bw.slot(0);
-    backend(g.device())
-        .attention_grad(part(g, 0), part(g, 1), part(g, 2), beta, part(X, 0), part(X, 1), part(X, 2), part(y, 0),
-                        part(bw.dy(), 0), lse, args);
+  const auto fresh = [&](const Shape& shape) { return Tensor(shape, qkv.dtype(), qkv.device()); };
+  const Tensor X = qkv.value(), y = fresh({s[0], s[1], C}), lse = fresh({s[0], H, s[1]});
+  Backend& on = backend(y.device());
+
+  // q and k as attention reads them: where they stand, or prepared.
+  const RotaryTable angles = options.rotation;
+  const RotaryArgs turn{.t = s[1], .heads = 2 * H, .dim = C / H, .eps = options.qk_norm_eps.value_or(0)};
+  if (angles.cos) check_table(angles, X, turn, H);
+  const bool prepares = angles.cos || options.qk_norm_eps;
+  const Tensor QK = prepares ? fresh({s[0], s[1], 2 * C}) : X;
+  const Tensor rstd = options.qk_norm_eps ? fresh({s[0], s[1], 2 * H}) : Tensor();
+  const auto both = [C](const Tensor& t) { return columns(t, 2 * C); };
+  if (prepares) on.rotary(both(QK), rstd, both(X), angles.cos, angles.sin, turn);
+
+  on.attention(part(y, 0), lse, part(QK, 0), part(QK, 1), part(X, 2), args);
+  return record("attention", y, {qkv}, [=](Backward& bw) {
+    const auto grad = [&](const Tensor& g, double beta) {
+      backend(g.device())
+          .attention_grad(part(g, 0), part(g, 1), part(g, 2), beta, part(QK, 0), part(QK, 1), part(X, 2), part(y, 0),
+                          part(bw.dy(), 0), lse, args);
+    };
+    if (!prepares) {
+      const auto [g, beta] = bw.slot(0);
+      return grad(g, beta);
+    }
+    const Tensor g = X.like();  // apart: the gradients of what was prepared are turned into those of q and k in place
+    grad(g, 0);
+    backend(g.device()).rotary_grad(both(g), both(g), both(X), rstd, angles.cos, angles.sin, turn, 0);
+    bw.add(0, g);
   });
 }
 
@@ -79,6 +116,11 @@ Var causal_attention(const Var& q, const Var& k, const Var& v, int64_t H, const 
               &sv = v.value("attention").shape();
   if (sq.rank() != 3 || sk.rank() != 3 || !(sk == sv) || sq[0] != sk[0] || sq[2] != sk[2] || sq[1] > sk[1])
     fail("attention: q must be [B, Tq, C] and k, v [B, Tk, C] with Tq ≤ Tk, got ", sq, ", ", sk, ", ", sv);
+  if (options.qk_norm_eps || options.rotation.cos)
+    fail(
+        "attention: q and k are normed and turned where they come packed with v; of separate ones make it with "
+        "rms_norm "
+        "and rotary");
   check_together("attention", q.value(), k.value());
   check_together("attention", q.value(), v.value());
   const AttentionArgs args = attention_args(sq, sq[2], H, sk[1] - sq[1], options);

@@ -33,8 +33,8 @@ Var embedding(const Var& table, const Tensor& given) {
   });
 }
 
-// loss = mean over counted rows of lse(z) − z[target].   dz = (softmax(z) − onehot)·dloss/count.
-Var cross_entropy(const Var& logits, const Tensor& given, int64_t ignore_index) {
+// loss = mean over counted rows of lse(z) − z[target], with z = cap(x).   dx = (softmax(z) − onehot)·cap'(x)·dloss/count.
+Var cross_entropy(const Var& logits, const Tensor& given, int64_t ignore_index, double cap) {
   const Shape& s = logits.value("cross_entropy").shape();
   if (s.rank() < 1 || s[-1] < 1) fail("cross_entropy: the logits must be […, V], got ", s);
   const int64_t V = s[-1], rows = s.numel() / V;
@@ -43,14 +43,15 @@ Var cross_entropy(const Var& logits, const Tensor& given, int64_t ignore_index) 
          ": there must be one target for each row of logits");
   if (!(given.device() == logits.device()))
     fail("cross_entropy: the targets are on ", given.device(), " but the logits are on ", logits.device());
+  if (!(cap >= 0)) fail("cross_entropy: the cap must not be negative, got ", cap);
   const Tensor targets = checked_ids("cross_entropy", "the targets", given, V, ignore_index);
 
   const Tensor Z = logits.value();
   const Tensor loss({}, Z.dtype(), Z.device()), lse({rows}, Z.dtype(), Z.device()), count({1}, Z.dtype(), Z.device());
-  backend(Z.device()).cross_entropy(loss, lse, count, Z, targets, V, ignore_index);
+  backend(Z.device()).cross_entropy(loss, lse, count, Z, targets, V, ignore_index, cap);
   return record("cross_entropy", loss, {logits}, [=](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
-    backend(g.device()).cross_entropy_grad(g, Z, targets, lse, count, bw.dy(), V, ignore_index, beta);
+    backend(g.device()).cross_entropy_grad(g, Z, targets, lse, count, bw.dy(), V, ignore_index, cap, beta);
   });
 }
 

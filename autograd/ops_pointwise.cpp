@@ -36,6 +36,25 @@ template <class Op> Var unary_op(const char* name, const Var& x, double param = 
   });
 }
 
+// y = op(x + bias).   dx = op'(x + bias) dy,  dbias = its sum over the rows.
+template <class Op> Var activation(const char* name, const Var& x, const Var& bias) {
+  if (!bias) return unary_op<Op>(name, x);
+  static_assert(!Op::from_output);
+  constexpr UnaryOp op = enumerator<Op>(UnaryOps{});
+  const Tensor X = x.value(name), B = bias.value(), Y = X.like();
+  check_together(name, X, B);
+  if (X.shape().rank() < 1 || !(B.shape() == Shape{X.size(-1)}))
+    fail(name, ": x is ", X.shape(), " but the bias is ", B.shape(), ": it must be [last size of x]");
+  backend(X.device()).bias_unary(op, Y, X, B, 0);
+  return record(name, Y, {x, bias}, [X, B](Backward& bw) {
+    // x and bias may be one Var, so the gradient of bias is made apart and then added.
+    const Tensor dbias = bw.needs(1) ? B.like() : Tensor();
+    const auto [dx, beta] = bw.needs(0) ? bw.slot(0) : Backward::Slot{Tensor(), 0};
+    backend(X.device()).bias_unary_grad(op, dx, beta, dbias, 0, X, B, bw.dy(), 0);
+    if (dbias) bw.add(1, dbias);
+  });
+}
+
 // y = alpha x + shift.   dx = alpha dy.
 Var affine_op(const char* name, const Var& x, double alpha, double shift) {
   return record(name, affine(x.value(name), alpha, shift), {x}, [alpha](Backward& bw) {
@@ -74,13 +93,33 @@ Var exp(const Var& x) { return unary_op<Exp>("exp", x); }
 Var log(const Var& x) { return unary_op<Log>("log", x); }
 Var tanh(const Var& x) { return unary_op<Tanh>("tanh", x); }
 Var sigmoid(const Var& x) { return unary_op<Sigmoid>("sigmoid", x); }
-Var relu(const Var& x) { return unary_op<Relu>("relu", x); }
-Var relu_squared(const Var& x) { return unary_op<ReluSquared>("relu_squared", x); }
-Var silu(const Var& x) { return unary_op<Silu>("silu", x); }
-Var gelu(const Var& x, Gelu form) {
-  return form == Gelu::erf ? unary_op<GeluErf>("gelu", x) : unary_op<GeluTanh>("gelu_tanh", x);
+Var relu(const Var& x, const Var& bias) { return activation<Relu>("relu", x, bias); }
+Var relu_squared(const Var& x, const Var& bias) { return activation<ReluSquared>("relu_squared", x, bias); }
+Var silu(const Var& x, const Var& bias) { return activation<Silu>("silu", x, bias); }
+Var gelu(const Var& x, Gelu form, const Var& bias) {
+  return form == Gelu::erf ? activation<GeluErf>("gelu", x, bias) : activation<GeluTanh>("gelu_tanh", x, bias);
 }
 Var swiglu(const Var& gate, const Var& up) { return binary_op("swiglu", BinaryOp::swiglu, gate, up); }
+
+// y = silu(a) b  for h = (a, b).   dh = (silu'(a) b dy, silu(a) dy).
+Var swiglu(const Var& h) {
+  Shape shape = h.value("swiglu").shape();
+  if (shape.rank() < 1 || shape[-1] % 2) fail("swiglu: the last size of ", shape, " does not split into two halves");
+  const int64_t cols = shape[-1] / 2;
+  shape.set(-1, cols);
+  const Tensor H = h.value(), Y(shape, H.dtype(), H.device());
+  if (cols) {
+    const Shape::Strides rows{2 * cols, 1};
+    backend(H.device())
+        .binary(BinaryOp::swiglu, Y, H, H.flat_view(cols, {H.numel() - cols}),
+                {.shape = {Y.numel() / cols, cols}, .a_stride = rows, .b_stride = rows});
+  }
+  return record("swiglu", Y, {h}, [H, cols](Backward& bw) {
+    const auto [g, beta] = bw.slot(0);
+    backend(g.device()).swiglu_grad(g, H, bw.dy(), cols, beta);
+  });
+}
+
 Var soft_cap(const Var& x, double c) {
   if (!(c > 0)) fail("soft_cap: the cap must be positive, got ", c);
   return unary_op<SoftCap>("soft_cap", x, c);

@@ -28,6 +28,18 @@ Var transpose(const Var& x, int axis_a, int axis_b) {
   return permute(x, order);
 }
 
+namespace {
+
+// Zeros into x[…, first : first + count, …].
+void clear_slice(const Tensor& x, int axis, int64_t first, int64_t count) {
+  if (count == 0) return;
+  Shape part = x.shape();
+  part.set(axis, count);
+  copy_into_slice(x, Tensor::zeros(part, x.dtype(), x.device()), axis, first, 0);
+}
+
+}  // namespace
+
 // y = x[…, first : first + count, …]. dx = dy there, 0 elsewhere.
 Var slice(const Var& x, int axis, int64_t first, int64_t count) {
   const int a = x.value("slice").shape().index(axis);
@@ -42,10 +54,14 @@ Var slice(const Var& x, int axis, int64_t first, int64_t count) {
     y = Tensor(part, x.dtype(), x.device());
     copy_from_slice(y, x.value(), a, first, 0);
   }
-  return record("slice", y, {x}, [a, first](Backward& bw) {
+  return record("slice", y, {x}, [a, first, count](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
-    if (beta == 0) g.fill(0);
-    copy_into_slice(g, bw.dy(), a, first, 1);
+    copy_into_slice(g, bw.dy(), a, first, beta);
+    if (beta == 0) {
+      const int64_t behind = first + count;
+      clear_slice(g, a, 0, first);
+      clear_slice(g, a, behind, g.size(a) - behind);
+    }
   });
 }
 

@@ -122,7 +122,9 @@ class CheckedCore : public Backend {
   static void use(GuardedMemory::Open& open, const ConstSpan& x) {
     if (x) open.use(x.data, bytes_of(x.count, x.dtype));
   }
-  static void use(GuardedMemory::Open& open, const MatrixView& x) { open.use(x.data, bytes_of(x.extent(), x.dtype)); }
+  static void use(GuardedMemory::Open& open, const MatrixView& x) {
+    if (x.data) open.use(x.data, bytes_of(x.extent(), x.dtype));
+  }
   template <class T> static void use(GuardedMemory::Open&, const T&) {}  // sizes and numbers
   static size_t bytes_of(int64_t count, DType dtype) { return static_cast<size_t>(count) * size_of(dtype); }
 
@@ -146,25 +148,41 @@ class Checked final : public CheckedCore {
   void logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) override {
     run("logsumexp_grad", &Backend::logsumexp_grad, dx, x, y, dy, args, beta);
   }
+  void bias_unary(UnaryOp op, Span y, ConstSpan x, ConstSpan bias, double param) override {
+    run("bias_unary", &Backend::bias_unary, op, y, x, bias, param);
+  }
+  void bias_unary_grad(UnaryOp op, Span dx, double beta, Span dbias, double beta_bias, ConstSpan x, ConstSpan bias,
+                       ConstSpan dy, double param) override {
+    run("bias_unary_grad", &Backend::bias_unary_grad, op, dx, beta, dbias, beta_bias, x, bias, dy, param);
+  }
+  void swiglu_grad(Span dh, ConstSpan h, ConstSpan dy, int64_t cols, double beta) override {
+    run("swiglu_grad", &Backend::swiglu_grad, dh, h, dy, cols, beta);
+  }
   void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets, int64_t cols,
-                     int64_t ignored) override {
-    run("cross_entropy", &Backend::cross_entropy, loss, lse, count, logits, targets, cols, ignored);
+                     int64_t ignored, double cap) override {
+    run("cross_entropy", &Backend::cross_entropy, loss, lse, count, logits, targets, cols, ignored, cap);
   }
   void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
-                          ConstSpan dloss, int64_t cols, int64_t ignored, double beta) override {
+                          ConstSpan dloss, int64_t cols, int64_t ignored, double cap, double beta) override {
     run("cross_entropy_grad", &Backend::cross_entropy_grad, dlogits, logits, targets, lse, count, dloss, cols, ignored,
-        beta);
+        cap, beta);
   }
-  void norm(Span y, Span mean, Span rstd, ConstSpan x, ConstSpan gain, ConstSpan bias, const NormArgs& args) override {
-    run("norm", &Backend::norm, y, mean, rstd, x, gain, bias, args);
+  void norm(Span y, Span s, Span mean, Span rstd, ConstSpan x, ConstSpan branch, ConstSpan gain, ConstSpan bias,
+            const NormArgs& args) override {
+    run("norm", &Backend::norm, y, s, mean, rstd, x, branch, gain, bias, args);
   }
   void norm_grad(Span dx, double beta_x, Span dgain, double beta_gain, Span dbias, double beta_bias, ConstSpan x,
                  ConstSpan gain, ConstSpan mean, ConstSpan rstd, ConstSpan dy, const NormArgs& args) override {
     run("norm_grad", &Backend::norm_grad, dx, beta_x, dgain, beta_gain, dbias, beta_bias, x, gain, mean, rstd, dy,
         args);
   }
-  void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) override {
-    run("rotary", &Backend::rotary, y, x, cos, sin, args, beta);
+  void rotary(const MatrixView& y, Span rstd, const MatrixView& x, ConstSpan cos, ConstSpan sin,
+              const RotaryArgs& args) override {
+    run("rotary", &Backend::rotary, y, rstd, x, cos, sin, args);
+  }
+  void rotary_grad(const MatrixView& dx, const MatrixView& dy, const MatrixView& x, ConstSpan rstd, ConstSpan cos,
+                   ConstSpan sin, const RotaryArgs& args, double beta) override {
+    run("rotary_grad", &Backend::rotary_grad, dx, dy, x, rstd, cos, sin, args, beta);
   }
   void attention(const MatrixView& y, Span lse, const MatrixView& q, const MatrixView& k, const MatrixView& v,
                  const AttentionArgs& args) override {

@@ -99,11 +99,11 @@ struct AttentionArgs {
   DropoutArgs dropout = {};
 };
 
-// Rotary embedding of x [outer, T, heads·dim]: pairs (i, i + dim/2) turn by (t + offset)·freq[i].
-// cos, sin: [≥ T + offset, dim/2], in x's type. `inverse` turns back: that is the gradient.
+// What attention does first with the heads of its queries and keys: `heads` runs of dim numbers in each row of a matrix,
+// row r of which stands at position r mod t + offset. eps is that of their norm, if they have one.
 struct RotaryArgs {
-  int64_t outer = 0, t = 0, heads = 0, dim = 0, offset = 0;
-  bool inverse = false;
+  int64_t t = 0, heads = 0, dim = 0, offset = 0;
+  double eps = 0;
 };
 
 // AdamW (Loshchilov & Hutter, 2019) over one run of numbers; see engine/formulas.h for the formula.
@@ -159,6 +159,14 @@ class Backend {
   // y ← alpha·x + shift + beta·y.
   virtual void affine(Span y, ConstSpan x, double alpha, double shift, double beta) = 0;
   virtual void strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, double beta) = 0;
+  // y ← op(x + bias) for rows of bias.count numbers, and the gradients of x and bias, of which one that is null is not
+  // wanted:  dx ← d + beta·dx,  dbias ← Σ_rows d + beta_bias·dbias  with  d = op'(x + bias)·dy.  op' is made of its input.
+  virtual void bias_unary(UnaryOp op, Span y, ConstSpan x, ConstSpan bias, double param);
+  virtual void bias_unary_grad(UnaryOp op, Span dx, double beta, Span dbias, double beta_bias, ConstSpan x,
+                               ConstSpan bias, ConstSpan dy, double param);
+  // The gradient of silu(a)·b for h = (a, b), rows of `cols` numbers each side by side:
+  // dh ← (silu'(a)·b·dy, silu(a)·dy) + beta·dh.
+  virtual void swiglu_grad(Span dh, ConstSpan h, ConstSpan dy, int64_t cols, double beta);
   // y ← mask(x)/(1−p) + beta·y. The same call is the gradient.
   virtual void dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) = 0;
 
@@ -182,9 +190,10 @@ class Backend {
   // dx ← exp(x − y)·dy + beta·dx, with y, dy: [rows].
   virtual void logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta);
 
-  // y ← (x − mean)·rstd·gain + bias; saves mean (if center) and rstd = 1/√(var + eps), each [rows].
-  // gain and bias may be absent (null).
-  virtual void norm(Span y, Span mean, Span rstd, ConstSpan x, ConstSpan gain, ConstSpan bias, const NormArgs& args);
+  // y ← (s − mean)·rstd·gain + bias  with  s = x + branch; saves s, mean (if center) and rstd = 1/√(var + eps), the last two
+  // [rows]. gain, bias, and s with branch may be absent (null): then s is x.
+  virtual void norm(Span y, Span s, Span mean, Span rstd, ConstSpan x, ConstSpan branch, ConstSpan gain, ConstSpan bias,
+                    const NormArgs& args);
   // Gradients with respect to x, gain and bias; an output that is null is not wanted.
   virtual void norm_grad(Span dx, double beta_x, Span dgain, double beta_gain, Span dbias, double beta_bias,
                          ConstSpan x, ConstSpan gain, ConstSpan mean, ConstSpan rstd, ConstSpan dy,
@@ -197,15 +206,22 @@ class Backend {
   virtual void embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_t cols, double beta) = 0;
 
   // --- fused ---------------------------------------------------------------------------------
-  // loss[0] ← mean over rows with targets[r] ≠ ignored of lse[r] − logits[r, targets[r]]; saves
-  // lse: [rows] and count[0], the number of rows that counted (f32/f64 as the logits). A target that is no column makes
-  // the loss NaN.
+  // loss[0] ← mean over rows with targets[r] ≠ ignored of lse[r] − z[r, targets[r]], where z is the logits, soft-capped if
+  // cap ≠ 0; saves lse: [rows] and count[0], the number of rows that counted (f32/f64 as the logits). A target that is no
+  // column makes the loss NaN.
   virtual void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets, int64_t cols,
-                             int64_t ignored);
-  // dlogits ← (softmax − onehot)·dloss/count + beta·dlogits; ignored rows get 0, rows whose target is no column NaN.
+                             int64_t ignored, double cap);
+  // dlogits ← (softmax(z) − onehot)·z'·dloss/count + beta·dlogits; ignored rows get 0, rows whose target is no column NaN.
   virtual void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
-                                  ConstSpan dloss, int64_t cols, int64_t ignored, double beta);
-  virtual void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta);
+                                  ConstSpan dloss, int64_t cols, int64_t ignored, double cap, double beta);
+  // For each head of x's rows: y ← x·rstd with rstd = 1/√(mean(x²) + eps), saved as [rows, heads], and then turned: the
+  // pairs (i, i + dim/2) by the angles in cos and sin [≥ t + offset, dim/2]. Without rstd (null) there is no norm, without
+  // cos and sin no turn; one of them there is. In y and x the numbers of a row lie side by side.
+  virtual void rotary(const MatrixView& y, Span rstd, const MatrixView& x, ConstSpan cos, ConstSpan sin,
+                      const RotaryArgs& args);
+  // dx ← its gradient + beta·dx. With beta = 0, dx and dy may be one. Without rstd x is not read.
+  virtual void rotary_grad(const MatrixView& dx, const MatrixView& dy, const MatrixView& x, ConstSpan rstd,
+                           ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta);
   // y ← softmax(scale·q kᵀ) v over the visible keys; q, y: [Tq, dim] and k, v: [Tk, dim] for each
   // sequence and head of one batch {B, heads}, numbers of a row side by side. Saves lse [B, heads, Tq],
   // the log-sum-exp of each query's scaled scores.

@@ -96,6 +96,14 @@ Tensor counted(const Tensor& targets, int64_t ignored) {
   return square(sign(targets.to(DType::f64) + -static_cast<double>(ignored)));
 }
 
+Tensor capped(const Tensor& x, double cap) { return cap == 0 ? x : unary(UnaryOp::soft_cap, x, cap); }
+
+// Rows of bias.count numbers.
+Tensor plus_bias(Backend& on, ConstSpan x, ConstSpan bias) {
+  const int64_t cols = bias.count;
+  return tensor(on, x, {cols ? x.count / cols : 0, cols}) + tensor(on, bias, {cols});
+}
+
 // a bᵀ·scale for each matrix of a's batch.
 Tensor scores(Backend& on, const MatrixView& a, const MatrixView& b, double scale) {
   const Tensor S({a.batch.count[0], a.batch.count[1], a.rows, b.rows}, a.dtype, on.device());
@@ -112,6 +120,33 @@ RowsArgs visible(const MatrixView& q, const MatrixView& k, const AttentionArgs& 
 
 void Backend::sum_squares(Span y, ConstSpan x) {
   affine(y, total(square(tensor(*this, x, {x.count}).to(DType::f64))), 1, 0, 0);
+}
+
+// --- pointwise ---------------------------------------------------------------------------------
+
+void Backend::bias_unary(UnaryOp op, Span y, ConstSpan x, ConstSpan bias, double param) {
+  unary(op, y, plus_bias(*this, x, bias), param);
+}
+
+void Backend::bias_unary_grad(UnaryOp op, Span dx, double beta, Span dbias, double beta_bias, ConstSpan x,
+                              ConstSpan bias, ConstSpan dy, double param) {
+  const Tensor h = plus_bias(*this, x, bias), d = h.like();
+  unary_grad(op, d, h, dy, param, 0);
+  if (dx) affine(dx, d, 1, 0, beta);
+  if (dbias) sum(dbias, d, 1, d.size(0), d.size(1), 1, beta_bias);
+}
+
+void Backend::swiglu_grad(Span dh, ConstSpan h, ConstSpan dy, int64_t cols, double beta) {
+  const Shape half{dy.count / cols, cols};
+  const Tensor H = tensor(*this, h, {half[0], 2 * cols}), dH = H.like(), a(half, h.dtype, device()), b = a.like();
+  copy_from_slice(a, H, 1, 0, 0);
+  copy_from_slice(b, H, 1, cols, 0);
+  for (const int side : {0, 1}) {
+    const Tensor d = a.like();
+    binary_grad(BinaryOp::swiglu, side, d, a, b, dy, broadcast("swiglu", half, half), 0);
+    copy_into_slice(dH, d, 1, side * cols, 0);
+  }
+  affine(dh, dH, 1, 0, beta);
 }
 
 // --- rows --------------------------------------------------------------------------------------
@@ -136,8 +171,13 @@ void Backend::logsumexp_grad(Span dx, ConstSpan x, ConstSpan /*y*/, ConstSpan dy
   affine(dx, P * tensor(*this, dy, {args.rows, 1}), 1, 0, beta);
 }
 
-void Backend::norm(Span y, Span mean, Span rstd, ConstSpan x, ConstSpan gain, ConstSpan bias, const NormArgs& args) {
+void Backend::norm(Span y, Span s, Span mean, Span rstd, ConstSpan x, ConstSpan branch, ConstSpan gain, ConstSpan bias,
+                   const NormArgs& args) {
   Tensor X = tensor(*this, x, {args.rows, args.cols});
+  if (branch) {
+    X = X + tensor(*this, branch, X.shape());
+    affine(s, X, 1, 0, 0);
+  }
   if (args.center) {
     affine(mean, row_mean(X), 1, 0, 0);
     X = X - row_mean(X);
@@ -171,43 +211,73 @@ void Backend::norm_grad(Span dx, double beta_x, Span dgain, double beta_gain, Sp
 
 // --- fused -------------------------------------------------------------------------------------
 
-// loss = mean of lse − x[target] over the rows that count.
+// loss = mean of lse − z[target] over the rows that count.
 void Backend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets, int64_t cols,
-                            int64_t ignored) {
+                            int64_t ignored, double cap) {
   const int64_t rows = targets.count;
-  const Tensor X = tensor(*this, logits, {rows, cols}), ids = tensor(*this, targets, {rows, 1}), hot = one_hot(ids, X);
+  const Tensor ids = tensor(*this, targets, {rows, 1});
+  const Tensor X = capped(tensor(*this, logits, {rows, cols}), cap), hot = one_hot(ids, X);
   const Tensor counts = counted(ids, ignored).to(X.dtype()), n = total(counts);
   const Tensor at_target = row_sum(select(hot, X)) / row_sum(hot);  // NaN if it is no column
-  logsumexp(lse, logits, {.rows = rows, .cols = cols});
+  logsumexp(lse, X, {.rows = rows, .cols = cols});
   affine(count, n, 1, 0, 0);
   affine(loss, quotient(total(select(counts, tensor(*this, lse, {rows, 1}) - at_target)), n), 1, 0, 0);
 }
 
-// dx = (exp(x − lse) − onehot) dloss/count.
+// dx = (exp(z − lse) − onehot) z' dloss/count.
 void Backend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
-                                 ConstSpan dloss, int64_t cols, int64_t ignored, double beta) {
+                                 ConstSpan dloss, int64_t cols, int64_t ignored, double cap, double beta) {
   const int64_t rows = targets.count;
-  const Tensor X = tensor(*this, logits, {rows, cols}), ids = tensor(*this, targets, {rows, 1});
+  const Tensor raw = tensor(*this, logits, {rows, cols}), X = capped(raw, cap), ids = tensor(*this, targets, {rows, 1});
   const Tensor hot = one_hot(ids, X), is_column = row_sum(hot) / row_sum(hot);  // 1, or NaN
   const Tensor dX = (exp(X - tensor(*this, lse, {rows, 1})) - hot) * is_column;
+  if (cap != 0) unary_grad(UnaryOp::soft_cap, dX, raw, dX, cap, 0);
   const Tensor scale = quotient(tensor(*this, dloss, {1}), tensor(*this, count, {1}));
   affine(dlogits, select(counted(ids, ignored).to(X.dtype()), dX * scale), 1, 0, beta);
 }
 
-// y₁ = x₁ cos + x₂ sin,  y₂ = x₂ cos − x₁ sin.
-void Backend::rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) {
-  const int64_t half = args.dim / 2;
-  const Tensor X = tensor(*this, x, {args.outer, args.t, args.heads, 2, half}), Y = X.like();
-  const Tensor x1({args.outer, args.t, args.heads, 1, half}, x.dtype, device()), x2 = x1.like();
+namespace {
+
+// y₁ = x₁ cos + x₂ sin,  y₂ = x₂ cos − x₁ sin  of each head; direction −1 turns back.
+Tensor turned(Backend& on, const Tensor& x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, int direction) {
+  if (!cos || x.numel() == 0) return x;
+  const int64_t half = args.dim / 2, outer = x.numel() / (args.t * args.heads * args.dim);
+  const Tensor X = x.reshape({outer, args.t, args.heads, 2, half}), Y = X.like();
+  const Tensor x1({outer, args.t, args.heads, 1, half}, x.dtype(), x.device()), x2 = x1.like();
   copy_from_slice(x1, X, 3, 0, 0);
   copy_from_slice(x2, X, 3, 1, 0);
   const auto angles = [&](ConstSpan table) {
-    return tensor(*this, table, {table.count / half, half}).rows(args.offset, args.t).reshape({args.t, 1, 1, half});
+    return tensor(on, table, {table.count / half, half}).rows(args.offset, args.t).reshape({args.t, 1, 1, half});
   };
-  const Tensor c = angles(cos), s = (args.inverse ? -1 : 1) * angles(sin);
+  const Tensor c = angles(cos), s = direction * angles(sin);
   copy_into_slice(Y, x1 * c + x2 * s, 3, 0, 0);
   copy_into_slice(Y, x2 * c - x1 * s, 3, 1, 0);
-  affine(y, Y, 1, 0, beta);
+  return Y.reshape(x.shape());
+}
+
+NormArgs head_norm(const MatrixView& x, const RotaryArgs& args) {
+  return {.rows = x.rows * args.heads, .cols = args.dim, .eps = args.eps, .center = false};
+}
+
+}  // namespace
+
+// The heads' RMS norm, then the turn.
+void Backend::rotary(const MatrixView& y, Span rstd, const MatrixView& x, ConstSpan cos, ConstSpan sin,
+                     const RotaryArgs& args) {
+  const Tensor X = tensor(*this, x);
+  if (rstd) norm(X, {}, {}, rstd, X, {}, {}, {}, head_norm(x, args));
+  write(*this, y, turned(*this, X, cos, sin, args, 1));
+}
+
+void Backend::rotary_grad(const MatrixView& dx, const MatrixView& dy, const MatrixView& x, ConstSpan rstd,
+                          ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) {
+  Tensor dX = turned(*this, tensor(*this, dy), cos, sin, args, -1);
+  if (rstd) {
+    const Tensor d = dX;
+    dX = d.like();
+    norm_grad(dX, 0, {}, 0, {}, 0, tensor(*this, x), {}, {}, rstd, d, head_norm(x, args));
+  }
+  write(*this, dx, dX, beta);
 }
 
 // S = scale Q Kᵀ,  P = softmax(S) over the visible keys,  D = dropout(P),  Y = D V.

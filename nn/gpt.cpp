@@ -55,20 +55,9 @@ Attention::Attention(const GptConfig& c, int64_t layer, const Init& init)
       dropout(c.dropout) {}
 
 Var Attention::operator()(const Var& x, const RotaryTable& rotation, Rng* rng) const {
-  const AttentionOptions options{.scale = scale, .dropout = rng ? dropout : 0, .rng = rng};
-  const Var packed = qkv(x);  // [B, T, 3C]
-  if (!qk_norm && !rotation.cos) return proj(causal_attention(packed, heads, options));
-
-  const int64_t B = x.shape()[0], T = x.shape()[1], C = x.shape()[2];
-  const auto prepare = [&](Var z) {  // [B, T, C], q or k
-    if (qk_norm) {
-      const Var by_head = rms_norm(reshape(z, {B, T, heads, C / heads}), {}, norm_eps);
-      z = reshape(by_head, {B, T, C});
-    }
-    return rotation.cos ? rotary(z, heads, rotation) : z;
-  };
-  const Var q = prepare(slice(packed, -1, 0, C)), k = prepare(slice(packed, -1, C, C));
-  return proj(causal_attention(q, k, slice(packed, -1, 2 * C, C), heads, options));
+  AttentionOptions options{.scale = scale, .dropout = rng ? dropout : 0, .rng = rng, .rotation = rotation};
+  if (qk_norm) options.qk_norm_eps = norm_eps;
+  return proj(causal_attention(qkv(x), heads, options));
 }
 
 // --- MLP -------------------------------------------------------------------------------------
@@ -92,15 +81,14 @@ Mlp::Mlp(const GptConfig& c, int64_t layer, const Init& init)
            {.bias = c.bias, .std = residual_std(c), .neurons = Neurons::cols}),
       kind(c.mlp) {}
 
-Var Mlp::project(const Var& h) const {
+Var Mlp::project(const Var& h, const Var& bias) const {
   switch (kind) {
-    case MlpKind::gelu_erf: return proj(gelu(h, Gelu::erf));
-    case MlpKind::gelu_tanh: return proj(gelu(h, Gelu::tanh));
-    case MlpKind::relu_squared: return proj(relu_squared(h));
+    case MlpKind::gelu_erf: return proj(gelu(h, Gelu::erf, bias));
+    case MlpKind::gelu_tanh: return proj(gelu(h, Gelu::tanh, bias));
+    case MlpKind::relu_squared: return proj(relu_squared(h, bias));
     case MlpKind::swiglu: break;
   }
-  const int64_t H = h.shape()[-1] / 2;
-  return proj(swiglu(slice(h, -1, 0, H), slice(h, -1, H, H)));
+  return proj(swiglu(bias ? h + bias : h));
 }
 
 // --- block -----------------------------------------------------------------------------------
@@ -112,13 +100,14 @@ Block::Block(const GptConfig& c, int64_t layer, const Init& init)
       mlp(c, layer, init),
       dropout(c.dropout) {}
 
-Var Block::attend(const Var& x, const RotaryTable& rotation, Rng* rng) const {
-  return x + drop(attention(norm1(x), rotation, rng), dropout, rng);
+Stream Block::attend(const Stream& in, const RotaryTable& rotation, Rng* rng) const {
+  const auto [x, normed] = norm1(in);
+  return {x, drop(attention(normed, rotation, rng), dropout, rng)};
 }
 
-Var Block::operator()(const Var& x, const RotaryTable& rotation, Rng* rng) const {
-  const Var y = attend(x, rotation, rng);
-  return y + drop(mlp(norm2(y)), dropout, rng);
+Stream Block::operator()(const Stream& in, const RotaryTable& rotation, Rng* rng) const {
+  const auto [x, normed] = norm2(attend(in, rotation, rng));
+  return {x, drop(mlp(normed), dropout, rng)};
 }
 
 // --- model -----------------------------------------------------------------------------------
@@ -150,23 +139,29 @@ Var Gpt::embed(const Tensor& ids, Rng* rng) const {
   return drop(x, config.dropout, rng);
 }
 
-Var Gpt::logits(const Var& x) const {
-  const Var y = norm_out(x), z = head ? (*head)(y) : linear(y, tokens.weight.var);  // [B, T, V]
-  return config.logit_cap > 0 ? soft_cap(z, config.logit_cap) : z;
+Stream Gpt::hidden(const Tensor& ids, Rng* rng) const {
+  Stream x = embed(ids, rng);
+  for (const Block& block : blocks) x = block(x, rotation, rng);
+  return x;
 }
 
-Var Gpt::operator()(const Tensor& ids, Rng* rng) const {
-  Var x = embed(ids, rng);
-  for (const Block& block : blocks) x = block(x, rotation, rng);
-  return logits(x);
+Var Gpt::scores(const Stream& x) const {
+  const Var y = norm_out(x).norm;
+  return head ? (*head)(y) : linear(y, tokens.weight.var);
 }
+
+Var Gpt::logits(const Stream& x) const {
+  return config.logit_cap > 0 ? soft_cap(scores(x), config.logit_cap) : scores(x);
+}
+
+Var Gpt::operator()(const Tensor& ids, Rng* rng) const { return logits(hidden(ids, rng)); }
 
 Var Gpt::loss(const Tensor& ids, const Tensor& targets, Rng* rng) const {
   if (is_recording() && config.dropout > 0 && !rng)
     fail("gpt: the model has dropout ", config.dropout,
          ", but loss() was given no generator to draw masks from; pass an Rng to train, or evaluate "
          "under NoGrad");
-  return cross_entropy((*this)(ids, rng), targets);
+  return cross_entropy(scores(hidden(ids, rng)), targets, -1, config.logit_cap);
 }
 
 ParamList Gpt::parameters() const {

@@ -34,8 +34,8 @@ struct Mlp {
 
   Mlp(const GptConfig& c, int64_t layer, const Init& init);
 
-  Var operator()(const Var& x) const { return project(fc(x)); }
-  Var project(const Var& h) const;  // proj(f(h)) of h = fc(x)
+  Var operator()(const Var& x) const { return project(linear(x, fc.weight.var), fc.bias.var); }
+  Var project(const Var& h, const Var& bias = {}) const;  // proj(f(h + bias)); h = fc(x) holds its bias already
   void collect(ParamList& list) const { append_all(list, fc, proj); }
 };
 
@@ -49,8 +49,8 @@ struct Block {
 
   Block(const GptConfig& c, int64_t layer, const Init& init);
 
-  Var attend(const Var& x, const RotaryTable& rotation, Rng* rng) const;  // its first half
-  Var operator()(const Var& x, const RotaryTable& rotation, Rng* rng) const;
+  Stream attend(const Stream& in, const RotaryTable& rotation, Rng* rng) const;  // its first half
+  Stream operator()(const Stream& in, const RotaryTable& rotation, Rng* rng) const;
   void collect(ParamList& list) const { append_all(list, norm1, attention, norm2, mlp); }
 };
 
@@ -69,10 +69,12 @@ struct Gpt {
   Gpt(const GptConfig& config, Rng& rng, DType dtype = DType::f32, Device device = {});
 
   // ids: i32 [B, T] with T ≤ block_size. Logits [B, T, V]. `rng` draws the dropout masks of
-  // training; null means evaluation. It is logits(blocks(embed(ids))).
+  // training; null means evaluation. It is logits(hidden(ids)), and hidden is blocks(embed(ids)).
   Var operator()(const Tensor& ids, Rng* rng = nullptr) const;
-  Var embed(const Tensor& ids, Rng* rng = nullptr) const;  // [B, T, C], what the first block reads
-  Var logits(const Var& x) const;                          // [B, T, V] of what the last block wrote
+  Var embed(const Tensor& ids, Rng* rng = nullptr) const;      // [B, T, C], what the first block reads
+  Stream hidden(const Tensor& ids, Rng* rng = nullptr) const;  // what the last block wrote
+  Var scores(const Stream& x) const;                           // [B, T, V] of it: the logits before their soft cap
+  Var logits(const Stream& x) const;                           // [B, T, V] of it
   // Mean cross-entropy in nats of targets [B, T] (−1: not counted). With dropout, training takes an
   // Rng: without one it fails unless NoGrad is on.
   Var loss(const Tensor& ids, const Tensor& targets, Rng* rng = nullptr) const;

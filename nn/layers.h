@@ -68,6 +68,13 @@ struct Embedding {
 enum class NormKind { layer, rms };
 template <> inline constexpr std::array words_of<NormKind>{"norm", "layer", "rms"};
 
+// The residual stream between two norms: x + branch, which the next norm adds up, in one walk with its own work. Before
+// the first block there is no branch.
+struct Stream {
+  Var x, branch;
+  Stream(const Var& x_, const Var& branch_ = {}) : x(x_), branch(branch_) {}
+};
+
 // LayerNorm or RMSNorm over the last axis, with gain and perhaps bias (LayerNorm only).
 struct Norm {
   NormKind kind;
@@ -79,6 +86,12 @@ struct Norm {
 
   Var operator()(const Var& x) const {
     return kind == NormKind::layer ? layer_norm(x, gain.var, bias.var, eps) : rms_norm(x, gain.var, eps);
+  }
+  // What stands in the stream, and its norm.
+  Normed operator()(const Stream& in) const {
+    if (!in.branch) return {in.x, (*this)(in.x)};
+    return kind == NormKind::layer ? add_layer_norm(in.x, in.branch, gain.var, bias.var, eps)
+                                   : add_rms_norm(in.x, in.branch, gain.var, eps);
   }
   void collect(ParamList& list) const { append_all(list, gain, bias); }
 };

@@ -69,7 +69,7 @@ void precondition(const SpectralConfig& c, const Tensor& x, const Tensor& G, con
       const Tensor mean({x.numel() / X.cols()}, x.dtype(), x.device()), rstd = mean.like();
       // The eps only keeps a constant row from dividing by zero.
       backend(x.device())
-          .norm(x, mean, rstd, x.clone(), {}, {}, {.rows = mean.numel(), .cols = X.cols(), .eps = 1e-30});
+          .norm(x, {}, mean, rstd, x.clone(), {}, {}, {}, {.rows = mean.numel(), .cols = X.cols(), .eps = 1e-30});
       return;
     }
     case Pre::sign: return backend(x.device()).unary(UnaryOp::sign, x, x, 0);

@@ -53,6 +53,13 @@ class Table {
       add(op, text(s), {{s, values}}, [f](const Vars& x) { return f(x[0]); });
   }
 
+  // A function behind a bias.
+  void with_bias(const std::string& op, const Function& f, const std::string& variant = "bias") {
+    time(op, variant, {{h_of_nano}, {{h_of_nano[-1]}}}, f);
+    for (const Shape& s : {Shape{1}, Shape{7, 5, 3}, Shape{257, 131}})
+      add(op, text(s) + ' ' + variant, {{s, Values::apart}, {{s[-1]}, Values::apart}}, f);
+  }
+
   // Two inputs: equal shapes, all ways of broadcasting, and one Var on both sides.
   void binary(const std::string& op, Values values, const std::function<Var(const Var&, const Var&)>& f) {
     const std::pair<Shape, Shape> shapes[] = {{{1}, {1}},          {{5, 7}, {5, 7}},          {{257, 131}, {257, 131}},
@@ -113,7 +120,17 @@ void Table::functions() {
   pointwise(
       "gelu", Values::normal, [](const Var& x) { return gelu(x, Gelu::tanh); }, "tanh");
   pointwise("soft_cap", Values::normal, [](const Var& x) { return soft_cap(x, 1.5); });
+  with_bias("relu", [](const Vars& x) { return relu(x[0], x[1]); });
+  with_bias("relu_squared", [](const Vars& x) { return relu_squared(x[0], x[1]); });
+  with_bias("silu", [](const Vars& x) { return silu(x[0], x[1]); });
+  with_bias("gelu", [](const Vars& x) { return gelu(x[0], Gelu::erf, x[1]); });
+  with_bias(
+      "gelu", [](const Vars& x) { return gelu(x[0], Gelu::tanh, x[1]); }, "bias_tanh");
+  add("gelu", "one Var as x and bias", {{{5}}}, [](const Vars& x) { return gelu(x[0], Gelu::erf, x[0]); });
   binary("swiglu", Values::normal, [](const Var& a, const Var& b) { return swiglu(a, b); });
+  for (const Shape& s : {Shape{2}, Shape{7, 6}, Shape{3, 5, 14}, Shape{130, 262}})
+    add("swiglu", "halves of " + text(s), {{s}}, [](const Vars& x) { return swiglu(x[0]); });
+  time("swiglu", "halves", {{h_of_nano}}, [](const Vars& x) { return swiglu(x[0]); });
   pointwise("dropout", Values::normal, [](const Var& x) {
     Rng rng(1);
     return dropout(x, 0.25, rng);
@@ -253,6 +270,22 @@ void Table::rows_of_numbers() {
     add("rms_norm", text(s), {{s}}, [](const Vars& x) { return rms_norm(x[0]); });
     add("rms_norm", text(s) + " with gain", {{s}, {v}}, [](const Vars& x) { return rms_norm(x[0], x[1]); });
   }
+  for (const Shape& s : {Shape{3}, Shape{2, 3, 17}, Shape{130, 131}}) {
+    const Shape v{s[-1]};
+    const auto both = [](const Normed& n) { return n.norm + 0.5 * n.sum; };
+    add("add_layer_norm", text(s), {{s}, {s}, {v}, {v}},
+        [both](const Vars& x) { return both(add_layer_norm(x[0], x[1], x[2], x[3])); });
+    add("add_rms_norm", text(s), {{s}, {s}, {v}},
+        [both](const Vars& x) { return both(add_rms_norm(x[0], x[1], x[2])); });
+    add("add_rms_norm", text(s) + ", its norm alone", {{s}, {s}},
+        [](const Vars& x) { return add_rms_norm(x[0], x[1]).norm; });
+  }
+  add("add_layer_norm", "a Var with itself", {{{4, 5}}},
+      [](const Vars& x) { return add_layer_norm(x[0], x[0]).norm + x[0]; });
+  time("add_layer_norm", "", {{x_of_nano}, {x_of_nano}, {{C}}, {{C}}},
+       [](const Vars& x) { return add_layer_norm(x[0], x[1], x[2], x[3]).norm; });
+  time("add_rms_norm", "", {{x_of_nano}, {x_of_nano}, {{C}}},
+       [](const Vars& x) { return add_rms_norm(x[0], x[1], x[2]).norm; });
   add("layer_norm", "one Var as gain and bias", {{{4, 5}}, {{5}}},
       [](const Vars& x) { return layer_norm(x[0], x[1], x[1]); });
   add("rms_norm", "[4, 1], eps matters", {{{4, 1}}}, [](const Vars& x) { return rms_norm(x[0], {}, 0.5); });
@@ -281,10 +314,16 @@ void Table::tokens() {
     const int64_t V = logits[-1], count = logits.numel() / V;
     add("cross_entropy", text(logits) + ", " + std::to_string(skipped) + " ignored", {{logits}},
         [targets = ids({count}, V, skipped)](const Vars& x) { return cross_entropy(x[0], targets.to(x[0].device())); });
+    add("cross_entropy", text(logits) + ", " + std::to_string(skipped) + " ignored, capped", {{logits}},
+        [targets = ids({count}, V, skipped)](const Vars& x) {
+          return cross_entropy(x[0], targets.to(x[0].device()), -1, 1.5);
+        });
   }
   time("embedding", "", {{{vocab, C}}}, [picked = ids({M}, vocab)](const Vars& x) { return embedding(x[0], picked); });
   time("cross_entropy", "", {{{M, vocab}}},
        [targets = ids({M}, vocab)](const Vars& x) { return cross_entropy(x[0], targets); });
+  time("cross_entropy", "cap", {{{M, vocab}}},
+       [targets = ids({M}, vocab)](const Vars& x) { return cross_entropy(x[0], targets, -1, 15); });
 }
 
 void Table::attention() {
@@ -328,6 +367,32 @@ void Table::attention() {
     });
   }
 
+  // Queries and keys prepared: both ways, and each alone.
+  struct Prepared {
+    int64_t batch, t, heads, dim;
+    bool norms, turns;
+  };
+  for (const auto& [b, t, h, d, norms, turns] : {Prepared{1, 1, 1, 4, true, true},
+                                                 {2, 5, 3, 8, true, true},
+                                                 {2, 67, 2, 20, true, true},
+                                                 {2, 5, 3, 7, true, false},
+                                                 {2, 5, 3, 8, false, true}})
+    add("causal_attention", std::string(norms ? "normed " : "") + (turns ? "turned " : "") + text({b, t, h, d}),
+        {{{b, t, 3 * h * d}}}, [h = h, norms = norms, turns = turns](const Vars& x) {
+          const Shape& s = x[0].shape();
+          AttentionOptions options;
+          if (norms) options.qk_norm_eps = 1e-3;
+          if (turns) options.rotation = rotary_table(s[1], s[2] / 3 / h, x[0].dtype(), x[0].device());
+          return causal_attention(x[0], h, options);
+        });
+  add("causal_attention", "prepared, beside another use", {{{2, 3, 24}}}, [](const Vars& x) {
+    return causal_attention(x[0], 2, {.qk_norm_eps = 1e-3}) * slice(x[0], -1, 8, 8) +
+           causal_attention(x[0], 2, {.qk_norm_eps = 1e-3});
+  });
+
+  time("causal_attention", "prepared", {{{B, T, 3 * C}}}, [table = rotary_table(T, C / heads_of_nano)](const Vars& x) {
+    return causal_attention(x[0], heads_of_nano, {.qk_norm_eps = 1e-6, .rotation = table});
+  });
   time("rotary", "", {{{B, T, C}}},
        [table = rotary_table(T, C / heads_of_nano)](const Vars& x) { return rotary(x[0], heads_of_nano, table); });
   time(

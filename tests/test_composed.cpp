@@ -189,6 +189,32 @@ TEST_CASE("composed: softmax's relatives, what is not seen, and rows of −∞")
       });
 }
 
+TEST_CASE("composed: functions behind a bias, and SwiGLU's gradient") {
+  for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {70, 3}, {3, 130}, {0, 4}, {3, 0}})
+    for (const double beta : {0.0, 0.5}) {
+      for (const UnaryOp op : {UnaryOp::gelu_erf, UnaryOp::relu_squared, UnaryOp::soft_cap})
+        compare("bias_unary", [=, rows = rows, cols = cols](const Way& way) {
+          const Shape shape{rows, cols}, vector{cols};
+          const auto old = [&](const Shape& s) { return beta == 0 ? way.fresh(s) : way.normal(s, 5); };
+          const Tensor x = way.normal(shape), bias = way.normal(vector, 2), dy = way.normal(shape, 3);
+          const Tensor y = way.fresh(shape), dx = old(shape), dbias = old(vector), alone = old(shape),
+                       vector_alone = old(vector);
+          CALL(bias_unary, op, y, x, bias, 1.5);
+          CALL(bias_unary_grad, op, dx, beta, dbias, beta, x, bias, dy, 1.5);
+          CALL(bias_unary_grad, op, alone, beta, {}, 0, x, bias, dy, 1.5);
+          CALL(bias_unary_grad, op, {}, 0, vector_alone, beta, x, bias, dy, 1.5);
+          return Results{y, dx, dbias, alone, vector_alone};
+        });
+      if (cols == 0) continue;
+      compare("swiglu_grad", [=, rows = rows, cols = cols](const Way& way) {
+        const Shape both{rows, 2 * cols};
+        const Tensor dh = beta == 0 ? way.fresh(both) : way.normal(both, 3);
+        CALL(swiglu_grad, dh, way.normal(both), way.normal({rows, cols}, 2), cols, beta);
+        return Results{dh};
+      });
+    }
+}
+
 TEST_CASE("composed: norms") {
   for (const bool center : {false, true})
     for (const bool scaled : {false, true})
@@ -200,13 +226,15 @@ TEST_CASE("composed: norms") {
                          rstd = way.fresh({args.rows}), gain = scaled ? way.normal(vector, 2) : Tensor(),
                          bias = scaled ? way.normal(vector, 3) : Tensor(), dy = way.normal(shape, 4);
             const auto old = [&](const Shape& s) { return beta == 0 ? way.fresh(s) : way.normal(s, 5); };
+            const Tensor branch = way.normal(shape, 6), s = way.fresh(shape), of_sum = way.fresh(shape);
+            CALL(norm, of_sum, s, mean, rstd, x, branch, gain, bias, args);
             const Tensor dx = old(shape), dgain = old(vector), dbias = old(vector), alone = old(shape),
                          vector_alone = old(vector);
-            CALL(norm, y, mean, rstd, x, gain, bias, args);
+            CALL(norm, y, {}, mean, rstd, x, {}, gain, bias, args);
             CALL(norm_grad, dx, beta, dgain, beta, dbias, beta, x, gain, mean, rstd, dy, args);
             CALL(norm_grad, alone, beta, {}, 0, {}, 0, x, gain, mean, rstd, dy, args);
             CALL(norm_grad, {}, 0, vector_alone, beta, {}, 0, x, gain, mean, rstd, dy, args);
-            Results all{y, rstd, dx, dgain, dbias, alone, vector_alone};
+            Results all{y, s, of_sum, rstd, dx, dgain, dbias, alone, vector_alone};
             if (center) all.push_back(mean);
             return all;
           });
@@ -232,32 +260,48 @@ TEST_CASE("composed: cross-entropy, whatever the targets and the logits") {
                            {"no rows", {}, -1}})
     for (const double special : {0.0, -infinity, not_a_number})
       for (const double beta : {0.0, 0.5})
-        compare("cross_entropy, " + loss.what, [&, special, beta](const Way& way) {
-          const auto rows = static_cast<int64_t>(loss.targets.size());
-          const Tensor logits = way.normal({rows, 5}), targets = way.ids(loss.targets);
-          if (rows && special != 0) logits.flat_view(3, {1}).fill(special);
-          const Tensor y = way.fresh({1}), lse = way.fresh({rows}), count = way.fresh({1});
-          const Tensor dx = beta == 0 ? way.fresh({rows, 5}) : way.normal({rows, 5}, 2);
-          CALL(cross_entropy, y, lse, count, logits, targets, 5, loss.ignored);
-          CALL(cross_entropy_grad, dx, logits, targets, lse, count, way.of({-0.7}), 5, loss.ignored, beta);
-          return Results{y, lse, count, dx};
-        });
+        for (const double cap : {0.0, 1.5})
+          compare("cross_entropy, " + loss.what, [&, special, beta, cap](const Way& way) {
+            const auto rows = static_cast<int64_t>(loss.targets.size());
+            const Tensor logits = way.normal({rows, 5}), targets = way.ids(loss.targets);
+            if (rows && special != 0) logits.flat_view(3, {1}).fill(special);
+            const Tensor y = way.fresh({1}), lse = way.fresh({rows}), count = way.fresh({1});
+            const Tensor dx = beta == 0 ? way.fresh({rows, 5}) : way.normal({rows, 5}, 2);
+            CALL(cross_entropy, y, lse, count, logits, targets, 5, loss.ignored, cap);
+            CALL(cross_entropy_grad, dx, logits, targets, lse, count, way.of({-0.7}), 5, loss.ignored, cap, beta);
+            return Results{y, lse, count, dx};
+          });
 }
 
 TEST_CASE("composed: rotary and attention") {
-  for (const RotaryArgs& args : {RotaryArgs{.outer = 2, .t = 5, .heads = 3, .dim = 8, .offset = 2},
-                                 {.outer = 1, .t = 1, .heads = 1, .dim = 4},
-                                 {.outer = 0, .t = 3, .heads = 2, .dim = 4}})
-    for (const bool inverse : {false, true})
-      for (const double beta : {0.0, 0.5})
-        compare("rotary", [=](const Way& way) {
-          RotaryArgs turn = args;
-          turn.inverse = inverse;
-          const Shape shape{args.outer, args.t, args.heads * args.dim}, table{args.t + args.offset + 1, args.dim / 2};
-          const Tensor y = beta == 0 ? way.fresh(shape) : way.normal(shape, 2);
-          CALL(rotary, y, way.normal(shape), way.normal(table, 3), way.normal(table, 4), turn, beta);
-          return Results{y};
-        });
+  struct Turn {
+    int64_t outer;
+    RotaryArgs args;
+  };
+  for (const auto& [outer, args] : {Turn{2, {.t = 5, .heads = 3, .dim = 8, .offset = 2}},
+                                    {1, {.t = 1, .heads = 1, .dim = 4, .eps = 0.1}},
+                                    {3, {.t = 2, .heads = 2, .dim = 70}},
+                                    {0, {.t = 3, .heads = 2, .dim = 4}}})
+    for (const bool norms : {false, true})
+      for (const bool turns : {false, true})
+        for (const double beta : {0.0, 0.5}) {
+          if (!norms && !turns) continue;
+          compare("rotary", [=, outer = outer, args = args](const Way& way) {
+            const int64_t rows = outer * args.t, cols = args.heads * args.dim, width = cols + 3;
+            const Shape table{args.t + args.offset + 1, args.dim / 2};
+            const Tensor cos = turns ? way.normal(table, 3) : Tensor(), sin = turns ? way.normal(table, 4) : Tensor();
+            const Tensor rstd = norms ? way.fresh({rows, args.heads}) : Tensor();
+            // Rows with a gap behind them, and packed ones.
+            const auto wide = [&](const Tensor& t) { return Matrix::strided(t, 0, rows, cols, width); };
+            const Tensor x = way.normal({rows, width}), y = way.normal({rows, cols}, 2),
+                         dy = way.normal({rows, cols}, 5);
+            const Tensor dx = way.normal({rows, width}, 6), both = way.normal({rows, width}, 7);
+            CALL(rotary, Matrix(y), rstd, wide(x), cos, sin, args);
+            CALL(rotary_grad, wide(dx), Matrix(dy), norms ? wide(x).view() : MatrixView{}, rstd, cos, sin, args, beta);
+            CALL(rotary_grad, wide(both), wide(both), wide(x), rstd, cos, sin, args, 0);
+            return norms ? Results{y, dx, both, rstd} : Results{y, dx, both};
+          });
+        }
 
   struct Sizes {
     int64_t B, tq, tk, heads, dim;

@@ -87,6 +87,36 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
          rms_norm(zeros({2, 3}), {}, -1);
        },
        "rms_norm: eps must not be negative, got -1"},
+      {[] {
+         add_layer_norm(zeros({2, 3}), zeros({3}));
+       },
+       "layer_norm: x is [2, 3] but its branch is [3]"},
+      {[] {
+         gelu(zeros({2, 3}), Gelu::erf, zeros({2}));
+       },
+       "gelu: x is [2, 3] but the bias is [2]: it must be [last size of x]"},
+      {[] { relu(zeros({}), zeros({1})); }, "relu: x is [] but the bias is [1]: it must be [last size of x]"},
+      {[] {
+         swiglu(zeros({2, 3}));
+       },
+       "swiglu: the last size of [2, 3] does not split into two halves"},
+      {[] {
+         cross_entropy(zeros({1, 7}), ids({1}), -1, -2);
+       },
+       "cross_entropy: the cap must not be negative, got -2"},
+      {[] {
+         causal_attention(zeros({1, 2, 12}), 1, {.qk_norm_eps = -1});
+       },
+       "attention: qk_norm_eps must not be negative, got -1"},
+      {[] {
+         causal_attention(zeros({1, 2, 4}), zeros({1, 2, 4}), zeros({1, 2, 4}), 1, {.qk_norm_eps = 0});
+       },
+       "attention: q and k are normed and turned where they come packed with v; of separate ones make it with rms_norm "
+       "and rotary"},
+      {[&] {
+         causal_attention(zeros({1, 9, 12}), 1, {.rotation = table});
+       },
+       "rotary: the table [8, 2] does not serve positions 0 … 9 of [1, 9, 12] with 1 heads"},
       {[] { soft_cap(zeros({2}), 0); }, "soft_cap: the cap must be positive, got 0"},
       {[&] { dropout(zeros({2}), 1, rng); }, "dropout: p must be in [0, 1), got 1"},
       {[] {

@@ -94,7 +94,7 @@ std::set<std::string> recorded(const Var& y) {
 
 TEST_CASE("op table: every op has a row") {
   const std::map<std::string, int> declared =
-      found(source("autograd/ops.h"), R"((?:^|\n)(?:inline )?Var (operator[-+*/]|\w+)\()");
+      found(source("autograd/ops.h"), R"((?:^|\n)(?:inline )?(?:Var|Normed) (operator[-+*/]|\w+)\()");
   REQUIRE(declared.size() > 30);
 
   std::map<std::string, int> rows;

@@ -205,12 +205,12 @@ std::string Census::picture() const {
 std::vector<Census::Flags> silent_units(const Gpt& model, const Tensor& ids) {
   const NoGrad off;
   std::vector<Census::Flags> silent;
-  Var x = model.embed(ids);
+  Stream x = model.embed(ids);
   for (const Block& block : model.blocks) {
-    x = block.attend(x, model.rotation, nullptr);
+    const auto [sum, normed] = block.norm2(block.attend(x, model.rotation, nullptr));
     // [B, T, H]; SwiGLU: 2H, of which the first half are gates
-    const Var h = block.mlp.fc(block.norm2(x));
-    x = x + block.mlp.project(h);
+    const Var h = block.mlp.fc(normed);
+    x = {sum, block.mlp.project(h)};
     const Tensor highest = max(reshape(h, {ids.numel(), h.shape()[-1]}), 0).value();
     Census::Flags flags;
     for (const double most : highest.to_vector<double>()) flags.push_back(!(most > 0));

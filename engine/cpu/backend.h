@@ -31,6 +31,10 @@ class CpuBackend final : public Backend {
                    double beta) override;
   void affine(Span y, ConstSpan x, double alpha, double shift, double beta) override;
   void strided_copy(Span dst, ConstSpan src, const StridedCopy& walk, double beta) override;
+  void bias_unary(UnaryOp op, Span y, ConstSpan x, ConstSpan bias, double param) override;
+  void bias_unary_grad(UnaryOp op, Span dx, double beta, Span dbias, double beta_bias, ConstSpan x, ConstSpan bias,
+                       ConstSpan dy, double param) override;
+  void swiglu_grad(Span dh, ConstSpan h, ConstSpan dy, int64_t cols, double beta) override;
   void dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) override;
 
   // reduce.cpp
@@ -49,19 +53,23 @@ class CpuBackend final : public Backend {
   void logsumexp(Span y, ConstSpan x, const RowsArgs& args) override;
   void logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) override;
   void cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets, int64_t cols,
-                     int64_t ignored) override;
+                     int64_t ignored, double cap) override;
   void cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
-                          ConstSpan dloss, int64_t cols, int64_t ignored, double beta) override;
+                          ConstSpan dloss, int64_t cols, int64_t ignored, double cap, double beta) override;
 
   // norm.cpp
-  void norm(Span y, Span mean, Span rstd, ConstSpan x, ConstSpan gain, ConstSpan bias, const NormArgs& args) override;
+  void norm(Span y, Span s, Span mean, Span rstd, ConstSpan x, ConstSpan branch, ConstSpan gain, ConstSpan bias,
+            const NormArgs& args) override;
   void norm_grad(Span dx, double beta_x, Span dgain, double beta_gain, Span dbias, double beta_bias, ConstSpan x,
                  ConstSpan gain, ConstSpan mean, ConstSpan rstd, ConstSpan dy, const NormArgs& args) override;
 
   // tables.cpp
   void embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) override;
   void embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_t cols, double beta) override;
-  void rotary(Span y, ConstSpan x, ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) override;
+  void rotary(const MatrixView& y, Span rstd, const MatrixView& x, ConstSpan cos, ConstSpan sin,
+              const RotaryArgs& args) override;
+  void rotary_grad(const MatrixView& dx, const MatrixView& dy, const MatrixView& x, ConstSpan rstd, ConstSpan cos,
+                   ConstSpan sin, const RotaryArgs& args, double beta) override;
 
   // attention.cpp
   void attention(const MatrixView& y, Span lse, const MatrixView& q, const MatrixView& k, const MatrixView& v,

@@ -7,12 +7,13 @@
 
 #include "engine/cpu/backend.h"
 #include "engine/cpu/loops.h"
+#include "engine/tensor.h"
 
 namespace borealis {
 
 // Two passes for the statistics: the variance is taken of centred values, so it does not cancel.
-void CpuBackend::norm(Span y_span, Span mean_span, Span rstd_span, ConstSpan x_span, ConstSpan gain_span,
-                      ConstSpan bias_span, const NormArgs& args) {
+void CpuBackend::norm(Span y_span, Span s_span, Span mean_span, Span rstd_span, ConstSpan x_span, ConstSpan branch_span,
+                      ConstSpan gain_span, ConstSpan bias_span, const NormArgs& args) {
   visit(x_span.dtype, [&]<class T>(T) {
     const int64_t cols = args.cols;
     const T n = static_cast<T>(cols), eps = static_cast<T>(args.eps);
@@ -21,6 +22,11 @@ void CpuBackend::norm(Span y_span, Span mean_span, Span rstd_span, ConstSpan x_s
       for (int64_t r = first; r < last; ++r) {
         const T* x = x_span.as<T>() + r * cols;
         T* y = y_span.as<T>() + r * cols;
+        if (branch_span) {
+          T* s = s_span.as<T>() + r * cols;
+          each(cols, [=, branch = branch_span.as<T>() + r * cols](int64_t j) { s[j] = x[j] + branch[j]; });
+          x = s;
+        }
         const T mean = args.center ? lane_sum<T>(cols, [x](int64_t j) { return x[j]; }) / n : T(0);
         const T var = lane_sum<T>(cols, [=](int64_t j) { return (x[j] - mean) * (x[j] - mean); });
         const T rstd = 1 / std::sqrt(var / n + eps);
@@ -48,13 +54,13 @@ void CpuBackend::norm_grad(Span dx_span, double beta_x, Span dgain_span, double 
   const int64_t grain = std::max(grain_for(4 * cols), (rows + 63) / 64);
   const int64_t pieces = (rows + grain - 1) / grain;
   visit(x_span.dtype, [&]<class T>(T) {
-    const Storage workspace(static_cast<size_t>(2 * pieces * cols) * sizeof(T), device());
-    T* partial = reinterpret_cast<T*>(workspace.data());  // [pieces, 2, cols]
+    const Tensor partial({2, pieces, cols}, x_span.dtype);
     const T n = static_cast<T>(cols);
     with_beta<T>(beta_x, [&](auto put) {
       parallel_for(rows, grain, [&](int64_t first, int64_t last) {
-        T *sum_gain = partial + first / grain * 2 * cols, *sum_bias = sum_gain + cols;
-        std::fill_n(sum_gain, 2 * cols, T(0));
+        T *sum_gain = partial.data<T>() + first / grain * cols, *sum_bias = sum_gain + pieces * cols;
+        std::fill_n(sum_gain, cols, T(0));
+        std::fill_n(sum_bias, cols, T(0));
         for (int64_t r = first; r < last; ++r) {
           const T *x = x_span.as<T>() + r * cols, *dy = dy_span.as<T>() + r * cols;
           const T mean = args.center ? mean_span.as<T>()[r] : T(0), rstd = rstd_span.as<T>()[r];
@@ -72,18 +78,8 @@ void CpuBackend::norm_grad(Span dx_span, double beta_x, Span dgain_span, double 
         }
       });
     });
-    const auto add_up = [&](Span out, double beta, const T* first_piece) {
-      if (!out) return;
-      with_beta<T>(beta, [&](auto put) {
-        parallel_each(cols, pieces, [=, y = out.as<T>()](int64_t j) {
-          T sum = 0;
-          for (int64_t p = 0; p < pieces; ++p) sum += first_piece[p * 2 * cols + j];
-          put(y[j], sum);
-        });
-      });
-    };
-    add_up(dgain_span, beta_gain, partial);
-    add_up(dbias_span, beta_bias, partial + cols);
+    if (dgain_span) sum(dgain_span, partial.rows(0, 1), 1, pieces, cols, 1, beta_gain);
+    if (dbias_span) sum(dbias_span, partial.rows(1, 1), 1, pieces, cols, 1, beta_bias);
   });
 }
 

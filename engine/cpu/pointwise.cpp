@@ -8,6 +8,7 @@
 #include "engine/cpu/dropout.h"
 #include "engine/cpu/loops.h"
 #include "engine/cpu/walk.h"
+#include "engine/tensor.h"
 
 namespace borealis {
 
@@ -107,6 +108,67 @@ void CpuBackend::binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstS
         else
           for_each_element(walk, formula_work<T>,
                            [=](int64_t i, int64_t j, int64_t k) { put(dX[i], formula.db(A[j], B[k]) * dY[i]); });
+      });
+    });
+  });
+}
+
+void CpuBackend::bias_unary(UnaryOp op, Span y, ConstSpan x, ConstSpan bias, double param) {
+  const int64_t cols = bias.count;
+  visit(y.dtype, [&]<class T>(T) {
+    const T *B = bias.as<T>(), p = static_cast<T>(param);
+    with_op<UnaryOps>(op, [&](auto formula) {
+      parallel_for(cols ? x.count / cols : 0, grain_for(formula_work<T> * cols), [&](int64_t first, int64_t last) {
+        for (int64_t at = first * cols; at < last * cols; at += cols)
+          each(cols, [=, Y = y.as<T>() + at, X = x.as<T>() + at](int64_t j) { Y[j] = formula.f(X[j] + B[j], p); });
+      });
+    });
+  });
+}
+
+// Each range of rows keeps its own sums for dbias, at most 64 of them; they are added in the order of the ranges.
+void CpuBackend::bias_unary_grad(UnaryOp op, Span dx, double beta, Span dbias, double beta_bias, ConstSpan x,
+                                 ConstSpan bias, ConstSpan dy, double param) {
+  const int64_t cols = bias.count, rows = cols ? x.count / cols : 0;
+  visit(x.dtype, [&]<class T>(T) {
+    const int64_t grain = std::max(grain_for(formula_work<T> * cols), (rows + 63) / 64),
+                  pieces = (rows + grain - 1) / grain;
+    const Tensor partial({pieces, cols}, x.dtype);
+    const T *B = bias.as<T>(), p = static_cast<T>(param);
+    with_op<UnaryOps>(op, [&](auto formula) {
+      with_beta<T>(beta, [&](auto put) {
+        parallel_for(rows, grain, [&](int64_t first, int64_t last) {
+          T* const sums = partial.data<T>() + first / grain * cols;
+          std::fill_n(sums, cols, T(0));
+          for (int64_t at = first * cols; at < last * cols; at += cols) {
+            const T *X = x.as<T>() + at, *dY = dy.as<T>() + at;
+            T* dX = dx ? dx.as<T>() + at : nullptr;
+            each(cols, [=](int64_t j) {
+              const T d = formula.df(X[j] + B[j], p) * dY[j];
+              if (dX) put(dX[j], d);
+              sums[j] += d;
+            });
+          }
+        });
+      });
+    });
+    if (dbias) sum(dbias, partial, 1, pieces, cols, 1, beta_bias);
+  });
+}
+
+void CpuBackend::swiglu_grad(Span dh, ConstSpan h, ConstSpan dy, int64_t cols, double beta) {
+  visit(dh.dtype, [&]<class T>(T) {
+    with_beta<T>(beta, [&](auto put) {
+      parallel_for(cols ? dy.count / cols : 0, grain_for(2 * formula_work<T> * cols), [&](int64_t first, int64_t last) {
+        for (int64_t r = first; r < last; ++r) {
+          const T *a = h.as<T>() + 2 * r * cols, *b = a + cols, *d = dy.as<T>() + r * cols;
+          T *da = dh.as<T>() + 2 * r * cols, *db = da + cols;
+          each(cols, [=](int64_t j) {
+            const T x = a[j], y = b[j], dj = d[j];
+            put(da[j], SwiGlu::da(x, y) * dj);
+            put(db[j], SwiGlu::db(x, y) * dj);
+          });
+        }
       });
     });
   });

@@ -9,6 +9,7 @@
 #include "engine/cpu/backend.h"
 #include "engine/cpu/loops.h"
 #include "engine/formulas.h"
+#include "engine/pointwise.h"
 
 namespace borealis {
 
@@ -29,6 +30,15 @@ template <class F> void each_row(const RowsArgs& args, F f) {
 
 // What to subtract before exp.
 template <class T> T row_shift(const T* x, int64_t n) { return formulas::finite_shift(lane_max(x, n)); }
+
+// loop(z, dz) with the soft cap and its derivative, or, where cap is 0, with what leaves numbers as they are.
+template <class T, class Loop> void with_cap(double cap, Loop&& loop) {
+  if (cap == 0)
+    loop([](T x) { return x; }, [](T) { return T(1); });
+  else
+    loop([p = static_cast<T>(cap)](T x) { return SoftCap::f(x, p); },
+         [p = static_cast<T>(cap)](T x) { return SoftCap::df(x, p); });
+}
 
 // Σ exp(x − shift)
 template <class T> T sum_exp(const T* x, int64_t n, T shift) {
@@ -127,7 +137,7 @@ void CpuBackend::logsumexp_grad(Span dx_span, ConstSpan x_span, ConstSpan y, Con
 // loss = Σ_r (lse_r − x_{r, t_r}) / count. Each range of rows leaves one partial sum in double; the
 // partial sums are added in the order of the rows.
 void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets, int64_t cols,
-                               int64_t ignored) {
+                               int64_t ignored, double cap) {
   struct Partial {
     double loss;
     int64_t rows;
@@ -137,18 +147,22 @@ void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits
   Partial* partial = reinterpret_cast<Partial*>(workspace.data());
   visit(logits.dtype, [&]<class T>(T) {
     const int32_t* target = targets.as<int32_t>();
-    parallel_for(rows, grain, [&](int64_t first, int64_t last) {
-      Partial mine{0, 0};
-      for (int64_t r = first; r < last; ++r) {
-        const T* x = logits.as<T>() + r * cols;
-        const T shift = row_shift(x, cols), log_sum = fast::log(sum_exp(x, cols, shift));
-        lse.as<T>()[r] = shift + log_sum;
-        if (target[r] == ignored) continue;
-        const T at_target = target[r] >= 0 && target[r] < cols ? x[target[r]] : std::numeric_limits<T>::quiet_NaN();
-        mine.loss += static_cast<double>(log_sum + (shift - at_target));
-        ++mine.rows;
-      }
-      partial[first / grain] = mine;
+    with_cap<T>(cap, [&](auto z, auto) {
+      parallel_for(rows, grain, [&](int64_t first, int64_t last) {
+        Partial mine{0, 0};
+        for (int64_t r = first; r < last; ++r) {
+          const T* x = logits.as<T>() + r * cols;
+          const T shift = z(row_shift(x, cols));  // z grows with x: the largest of all z
+          const T log_sum = fast::log(lane_sum<T>(cols, [=](int64_t j) { return fast::exp(z(x[j]) - shift); }));
+          lse.as<T>()[r] = shift + log_sum;
+          if (target[r] == ignored) continue;
+          const bool there = target[r] >= 0 && target[r] < cols;
+          const T at_target = there ? z(x[target[r]]) : std::numeric_limits<T>::quiet_NaN();
+          mine.loss += static_cast<double>(log_sum + (shift - at_target));
+          ++mine.rows;
+        }
+        partial[first / grain] = mine;
+      });
     });
     Partial all{0, 0};
     for (int64_t p = 0; p < pieces; ++p) {
@@ -161,13 +175,13 @@ void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits
   });
 }
 
-// dx_j = (exp(x_j − lse) − [j = t]) dloss/count.
+// dx_j = (exp(z_j − lse) − [j = t]) z'_j dloss/count.
 void CpuBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
-                                    ConstSpan dloss, int64_t cols, int64_t ignored, double beta) {
+                                    ConstSpan dloss, int64_t cols, int64_t ignored, double cap, double beta) {
   visit(logits.dtype, [&]<class T>(T) {
     const int32_t* target = targets.as<int32_t>();
     const T n = count.as<T>()[0], scale = n > 0 ? dloss.as<T>()[0] / n : T(0);
-    with_beta<T>(beta, [&](auto put) {
+    const auto rows = [&](auto put, auto z, auto dz) {
       parallel_for(targets.count, row_grain(cols), [&](int64_t first, int64_t last) {
         for (int64_t r = first; r < last; ++r) {
           const T* x = logits.as<T>() + r * cols;
@@ -178,11 +192,12 @@ void CpuBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan ta
           }
           const bool there = target[r] >= 0 && target[r] < cols;
           const T shift = lse.as<T>()[r], d = there ? scale : std::numeric_limits<T>::quiet_NaN();
-          each(cols, [=](int64_t j) { put(dx[j], formulas::logsumexp_grad(x[j], shift, d)); });
-          if (there) dx[target[r]] -= d;
+          each(cols, [=](int64_t j) { put(dx[j], formulas::logsumexp_grad(z(x[j]), shift, d) * dz(x[j])); });
+          if (there) dx[target[r]] -= d * dz(x[target[r]]);
         }
       });
-    });
+    };
+    with_beta<T>(beta, [&](auto put) { with_cap<T>(cap, [&](auto z, auto dz) { rows(put, z, dz); }); });
   });
 }
 

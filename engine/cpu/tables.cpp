@@ -1,5 +1,6 @@
 // Kernels that look something up: embeddings, and the angles of the rotary embedding.
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -54,28 +55,86 @@ void CpuBackend::embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_
   });
 }
 
-// x₁ = x[i] and x₂ = x[i + dim/2] of each head are a pair.
-void CpuBackend::rotary(Span y_span, ConstSpan x_span, ConstSpan cos_span, ConstSpan sin_span, const RotaryArgs& args,
-                        double beta) {
-  const int64_t half = args.dim / 2, cols = args.heads * args.dim;
-  visit(x_span.dtype, [&]<class T>(T) {
-    const T sign = args.inverse ? T(-1) : T(1);
+namespace {
+
+// One head's pairs (i, i + dim/2), turned by the angles of a position.
+template <class T> struct Turn {
+  const T *cos, *sin;
+  T direction;
+  formulas::Turned<T> operator()(T x1, T x2, int64_t i) const { return {x1, x2, cos[i], direction * sin[i]}; }
+};
+
+// f(row, head, place of the head in a row, turn) for all heads of all rows.
+template <class T, class F>
+void each_head(int64_t rows, ConstSpan cos, ConstSpan sin, T direction, const RotaryArgs& args, F f) {
+  const int64_t half = args.dim / 2;
+  parallel_for(rows, grain_for(4 * args.heads * args.dim), [&](int64_t first, int64_t last) {
+    for (int64_t r = first; r < last; ++r) {
+      const int64_t angles = cos ? (r % args.t + args.offset) * half : 0;
+      const Turn<T> turn{cos.as<T>() + angles, sin.as<T>() + angles, direction};
+      for (int64_t h = 0; h < args.heads; ++h) f(r, h, h * args.dim, turn);
+    }
+  });
+}
+
+}  // namespace
+
+void CpuBackend::rotary(const MatrixView& y, Span rstd, const MatrixView& x, ConstSpan cos, ConstSpan sin,
+                        const RotaryArgs& args) {
+  const int64_t dim = args.dim, half = dim / 2;
+  visit(x.dtype, [&]<class T>(T) {
+    each_head<T>(x.rows, cos, sin, 1, args, [&](int64_t r, int64_t h, int64_t place, const Turn<T>& turn) {
+      const T *x1 = x.at<T>(0, r, place), *x2 = x1 + half;
+      T *y1 = y.at<T>(0, r, place), *y2 = y1 + half, scale = 1;
+      if (rstd) {
+        const T squares = lane_sum<T>(dim, [x1](int64_t i) { return x1[i] * x1[i]; });
+        rstd.as<T>()[r * args.heads + h] = scale =
+            1 / std::sqrt(squares / static_cast<T>(dim) + static_cast<T>(args.eps));
+      }
+      if (!cos) {
+        each(dim, [=](int64_t i) { y1[i] = x1[i] * scale; });
+      } else {
+        each(half, [=](int64_t i) {
+          const formulas::Turned<T> turned = turn(x1[i] * scale, x2[i] * scale, i);
+          y1[i] = turned.y1, y2[i] = turned.y2;
+        });
+      }
+    });
+  });
+}
+
+// With d = dy turned back, x̂ = x rstd:  dx = rstd (d − x̂ ⟨d x̂⟩), or dx = d where there was no norm.
+void CpuBackend::rotary_grad(const MatrixView& dx, const MatrixView& dy, const MatrixView& x, ConstSpan rstd,
+                             ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) {
+  const int64_t dim = args.dim, half = dim / 2;
+  visit(dy.dtype, [&]<class T>(T) {
     with_beta<T>(beta, [&](auto put) {
-      parallel_for(args.outer * args.t, grain_for(3 * cols), [&](int64_t first, int64_t last) {
-        for (int64_t r = first; r < last; ++r) {
-          const int64_t position = r % args.t + args.offset;
-          const T* cos = cos_span.as<T>() + position * half;
-          const T* sin = sin_span.as<T>() + position * half;
-          for (int64_t h = r * cols; h < (r + 1) * cols; h += args.dim) {
-            const T *x1 = x_span.as<T>() + h, *x2 = x1 + half;
-            T *y1 = y_span.as<T>() + h, *y2 = y1 + half;
-            each(half, [=](int64_t i) {
-              const formulas::Turned<T> turned{x1[i], x2[i], cos[i], sign * sin[i]};
-              put(y1[i], turned.y1);
-              put(y2[i], turned.y2);
-            });
-          }
+      each_head<T>(dy.rows, cos, sin, -1, args, [&](int64_t r, int64_t h, int64_t place, const Turn<T>& turn) {
+        T *dx1 = dx.at<T>(0, r, place), *dx2 = dx1 + half;
+        const T *dy1 = dy.at<T>(0, r, place), *dy2 = dy1 + half;
+        if (!rstd) {
+          each(half, [=](int64_t i) {
+            const formulas::Turned<T> d = turn(dy1[i], dy2[i], i);
+            put(dx1[i], d.y1), put(dx2[i], d.y2);
+          });
+          return;
         }
+        const T *x1 = x.at<T>(0, r, place), *x2 = x1 + half, scale = rstd.as<T>()[r * args.heads + h];
+        const T n = static_cast<T>(dim);
+        if (!cos) {
+          const T mean = lane_sum<T>(dim, [=](int64_t i) { return dy1[i] * (x1[i] * scale); }) / n;
+          each(dim, [=](int64_t i) { put(dx1[i], scale * (dy1[i] - x1[i] * scale * mean)); });
+          return;
+        }
+        const T sum = lane_sum<T>(half, [=](int64_t i) {
+          const formulas::Turned<T> d = turn(dy1[i], dy2[i], i);
+          return d.y1 * (x1[i] * scale) + d.y2 * (x2[i] * scale);
+        });
+        const T mean = sum / n;
+        each(half, [=](int64_t i) {
+          const formulas::Turned<T> d = turn(dy1[i], dy2[i], i);
+          put(dx1[i], scale * (d.y1 - x1[i] * scale * mean)), put(dx2[i], scale * (d.y2 - x2[i] * scale * mean));
+        });
       });
     });
   });

@@ -52,7 +52,8 @@ void run(benchmark::State& state, const std::string& preset, const std::string& 
     benchmark::DoNotOptimize(loss.value().raw());
   };
   step();  // and a second one in time_row: from the third on no memory is asked for
-  time_row(state, {.flops = model.flops_per_token(T) * static_cast<double>(tokens)}, step);
+  time_row(state, {.flops = model.flops_per_token(T) * static_cast<double>(tokens)},
+           [&] { step(), backend(device).synchronize(); });
   state.counters["tokens/s"] =
       benchmark::Counter(static_cast<double>(tokens), benchmark::Counter::kIsIterationInvariantRate);
   state.counters["peak_MiB"] = peak_memory_mib();
