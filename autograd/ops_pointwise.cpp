@@ -130,12 +130,12 @@ Var dropout(const Var& x, double p, Rng& rng) {
   if (!(p >= 0 && p < 1)) fail("dropout: p must be in [0, 1), got ", p);
   const Tensor X = x.value("dropout");
   if (p == 0) return x;
-  const DropoutArgs args{p, rng.next_stream()};
-  const Tensor Y = X.like();
-  backend(X.device()).dropout(Y, X, args, 0);
-  return record("dropout", Y, {x}, [args](Backward& bw) {
+  const Tensor Y = X.like(), step = rng.record("dropout", X.device());
+  const RandomStream stream = rng.next_stream();
+  backend(X.device()).dropout(Y, X, {p, stream, step}, 0);
+  return record("dropout", Y, {x}, [p, stream, step](Backward& bw) {
     const auto [g, beta] = bw.slot(0);
-    backend(g.device()).dropout(g, bw.dy(), args, beta);
+    backend(g.device()).dropout(g, bw.dy(), {p, stream, step}, beta);
   });
 }
 

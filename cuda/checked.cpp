@@ -125,6 +125,8 @@ class CheckedCore : public Backend {
   static void use(GuardedMemory::Open& open, const MatrixView& x) {
     if (x.data) open.use(x.data, bytes_of(x.extent(), x.dtype));
   }
+  static void use(GuardedMemory::Open& open, const DropoutArgs& args) { use(open, args.record); }
+  static void use(GuardedMemory::Open& open, const AttentionArgs& args) { use(open, args.dropout); }
   template <class T> static void use(GuardedMemory::Open&, const T&) {}  // sizes and numbers
   static size_t bytes_of(int64_t count, DType dtype) { return static_cast<size_t>(count) * size_of(dtype); }
 

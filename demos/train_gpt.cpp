@@ -173,7 +173,8 @@ int run(int argc, char** argv) {
     const bool measure = o.run.diagnose > 0 && (step + 1) % o.run.diagnose == 0;
 
     // One step: a batch, its loss, the gradient, an update. Nothing here waits for the device, unless the step is measured.
-    Rng dropout = rng_for(t.seed, Purpose::dropout, step);
+    Rng dropout = rng_for(t.seed, Purpose::dropout);
+    dropout.follow(optimizer.arena().record());
     const TokenBatch batch = batch_of(step);
     const Var loss = model.loss(batch.inputs, batch.targets, &dropout);
     loss.backward();

@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "device.h"
+#include "host_device.h"
 #include "philox.h"
 #include "pointwise.h"
 #include "shape.h"
@@ -85,10 +86,26 @@ struct NormArgs {
   bool center = true;
 };
 
-// Dropout: element i is kept when uniform(stream.word(i)) ≥ p, and then scaled by 1/(1−p).
+// What changes from step to step, on the device as f64 [3]: no kernel of a step then takes another argument than in the
+// step before.
+struct StepRecord {
+  double stopped = 0;  // the first step whose gradient or loss was not finite; 0: none
+  double step = 0;     // the number of the last update, counted from 1
+  double factor = 1;   // of each learning rate
+};
+
+// Dropout: element i is kept when uniform(now().word(i)) ≥ p, and then scaled by 1/(1−p).
 struct DropoutArgs {
   double p = 0;
-  RandomStream stream;
+  RandomStream stream = {};
+  ConstSpan record = {};  // a StepRecord, from whose step on the stream's is counted; or null
+
+  // The stream of this step. For the device.
+  BOREALIS_HD RandomStream now() const {
+    RandomStream s = stream;
+    if (record.data) s.step += static_cast<uint32_t>(static_cast<const StepRecord*>(record.data)->step);
+    return s;
+  }
 };
 
 // Attention: query i sees the keys 0 … i + offset (offset = Tk − Tq for a KV cache). Dropout acts on the
@@ -109,14 +126,6 @@ struct RotaryArgs {
 // AdamW (Loshchilov & Hutter, 2019) over one run of numbers; see engine/formulas.h for the formula.
 struct AdamWArgs {
   double lr = 0, beta1 = 0, beta2 = 0, eps = 0, weight_decay = 0;
-};
-
-// What changes from step to step, on the device as f64 [3]: no kernel of a step then takes another argument than in the
-// step before.
-struct StepRecord {
-  double stopped = 0;  // the first step whose gradient or loss was not finite; 0: none
-  double step = 0;     // the number of the last update, counted from 1
-  double factor = 1;   // of each learning rate
 };
 
 // What a device was asked for so far: kernels, copies to and from the host, and times that the host waited for it.

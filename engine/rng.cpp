@@ -5,6 +5,18 @@
 
 namespace borealis {
 
+void Rng::follow(const Tensor& record) {
+  if (record.made("rng").dtype() != DType::f64 || !(record.shape() == Shape{3}))
+    fail("rng: a step's record is f64[3], but this is ", record.dtype(), record.shape());
+  record_ = record;
+}
+
+Tensor Rng::record(const char* op, Device device) const {
+  if (record_ && !(record_.device() == device))
+    fail(op, ": its numbers are on ", device, ", but the record that its generator follows is on ", record_.device());
+  return record_;
+}
+
 int64_t Rng::below(int64_t n) {
   if (n < 1) fail("rng: below(", n, "): the bound must be at least 1");
   const PhiloxBits bits = next_stream().block(0);

@@ -19,6 +19,11 @@ class Rng {
     step_ = step;
     stream_ = 0;
   }
+  // The steps of streams for ops are from now on counted from the one in `record`, a StepRecord on the ops' device
+  // (ParamArena::record()): then nothing of an op changes from step to step, and what was set here stays 0.
+  void follow(const Tensor& record);
+  // That record for an op on `device`, or none; fails if it is elsewhere.
+  Tensor record(const char* op, Device device) const;
   // A fresh stream, for an op that draws its own words (dropout).
   RandomStream next_stream() { return {seed_, stream_++, step_}; }
 
@@ -32,6 +37,7 @@ class Rng {
   uint64_t seed_;
   uint32_t step_;
   uint32_t stream_ = 0;
+  Tensor record_;
 };
 
 }  // namespace borealis

@@ -111,8 +111,8 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
       {[] {
          causal_attention(zeros({1, 2, 4}), zeros({1, 2, 4}), zeros({1, 2, 4}), 1, {.qk_norm_eps = 0});
        },
-       "attention: q and k are normed and turned where they come packed with v; of separate ones make it with rms_norm "
-       "and rotary"},
+       "attention: only q and k that are packed with v are normed and turned; for separate ones call rms_norm, rotary"},
+      {[&] { rng.follow(Tensor::zeros({3})); }, "rng: a step's record is f64[3], but this is f32[3]"},
       {[&] {
          causal_attention(zeros({1, 9, 12}), 1, {.rotation = table});
        },

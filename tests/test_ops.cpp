@@ -301,6 +301,37 @@ TEST_CASE("softmax and log-softmax: numbers far apart give no NaN") {
   CHECK(logsumexp(x).item() == near(1e30));
 }
 
+TEST_CASE("dropout: a generator that follows a step's record draws what one set to that step does") {
+  for (const Device device : available_devices()) {
+    const Tensor record = Tensor::of<double>({3}, {0, 0, 1}).to(device);
+    const Var x = Var::leaf(Rng(2).normal({2, 5, 12}, 1).to(device));
+    for (const double step : {0, 1, 7}) {
+      record.rows(1, 1).fill(step);
+      std::vector<Outcome> outcomes;
+      for (const bool follows : {true, false}) {
+        Rng rng(3, follows ? 0 : static_cast<uint32_t>(step));
+        if (follows) rng.follow(record);
+        x.zero_grad();
+        const Var packed = causal_attention(x, 2, {.dropout = 0.5, .rng = &rng}),
+                  apart = causal_attention(packed, packed, packed, 2, {.dropout = 0.5, .rng = &rng}),
+                  y = dropout(apart, 0.5, rng);
+        weighted(y).backward();
+        outcomes.push_back({y.value(), {Var(x.grad().clone())}});
+      }
+      for (size_t i = 0; i < 2; ++i) {
+        const auto got = i == 0 ? outcomes[0].y : outcomes[0].leaves[0].value(),
+                   expected = i == 0 ? outcomes[1].y : outcomes[1].leaves[0].value();
+        CHECK(got.to_vector<float>() == expected.to_vector<float>());
+      }
+    }
+  }
+  if (available_devices().size() == 1) return;
+  Rng rng(1);
+  rng.follow(Tensor::zeros({3}, DType::f64, available_devices()[1]));
+  CHECK_THROWS_WITH(dropout(Tensor::zeros({2}), 0.5, rng),
+                    "dropout: its numbers are on cpu, but the record that its generator follows is on cuda:0");
+}
+
 TEST_CASE("dropout: p of the numbers go, the rest grows, the mean stays") {
   Rng rng(9);
   const Var y = dropout(Var(Tensor::full({100000}, 1)), 0.2, rng);

@@ -18,7 +18,7 @@ template <class T> void dropout_factors(T* factor, int64_t n, int64_t first, con
   for (int64_t begin = first / 4 * 4; begin < end; begin += chunk) {
     uint32_t words[chunk];
     const int64_t blocks = (std::min(chunk, end - begin) + 63) / 64 * 16;  // whole vectors
-    each(blocks, [&words, begin, stream = args.stream](int64_t block) {
+    each(blocks, [&words, begin, stream = args.now()](int64_t block) {
       const PhiloxBits bits = stream.block(static_cast<uint32_t>(begin / 4 + block));
       for (int64_t k = 0; k < 4; ++k) words[4 * block + k] = bits.word[k];
     });
