@@ -19,21 +19,11 @@ class AdamW final : public Part {
  public:
   explicit AdamW(const ParamArena& arena, const AdamWOptions& options = {}, const Takes& takes = is_any);
 
-  OptimizerState state() const override;
-
  private:
+  // A run has one learning rate and one decay: one kernel launch.
   void update(const LearningRates& lr) override;
 
-  // Neighbours in the arena with one learning rate and one decay: one kernel launch.
-  struct Run {
-    Role role = Role::vector;
-    bool decays = false;
-    Places places = {};
-    Tensor w = {}, g = {}, m = {}, v = {};  // flat, gaps included: they stay 0
-  };
-
   AdamWOptions options_;
-  std::vector<Run> runs_;
 };
 
 }  // namespace borealis

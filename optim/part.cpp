@@ -19,16 +19,14 @@ void check_state(const std::string& who, const OptimizerState& own, const Optimi
 }
 
 Part::~Part() {
-  for (const ParamArena::Place& place : taken_) place.param.var.stepped_by().clear();
+  for (const Place& place : taken_) place.param.var.stepped_by().clear();
 }
 
-std::vector<Part::Places> Part::take(
-    const ParamArena& arena, const Takes& takes,
-    const std::function<bool(const ParamArena::Place&, const ParamArena::Place&)>& alike) {
+void Part::take(const ParamArena& arena, const Takes& takes,
+                const std::function<bool(const Place&, const Place&)>& alike) {
   record_ = arena.record();
-  std::vector<Places> runs;
   bool apart = true;  // whether the place before was not taken
-  for (const ParamArena::Place& place : arena.places()) {
+  for (const Place& place : arena.places()) {
     const bool before_apart = std::exchange(apart, !takes(place.param));
     if (apart) continue;
     place.check_home();
@@ -39,10 +37,14 @@ std::vector<Part::Places> Part::take(
            "is_other");
     taken_.push_back(place);
     owner = name_;
-    if (before_apart || !alike(runs.back().back(), place)) runs.emplace_back();
-    runs.back().push_back(place);
+    if (before_apart || !alike(runs_.back().places.back(), place)) runs_.emplace_back();
+    runs_.back().places.push_back(place);
   }
-  return runs;
+  for (Run& run : runs_) {
+    const Place &front = run.places.front(), &back = run.places.back();
+    run.w = arena.values().flat_view(front.first, {back.first + back.numel() - front.first});
+    run.g = arena.grads().flat_view(front.first, run.w.shape());
+  }
 }
 
 void Part::write_record(int64_t step, double factor) const {
@@ -52,10 +54,10 @@ void Part::write_record(int64_t step, double factor) const {
 
 void Part::step(const LearningRates& lr, double factor) {
   if (taken_.empty()) return;
-  for (const ParamArena::Place& place : taken_) check_rate(name_, lr.of(place.param.role) * factor);
+  for (const Place& place : taken_) check_rate(name_, lr.of(place.param.role) * factor);
   // Gradients that did not arrive are seen to, and backward() will refuse graphs that have captured the old values.
-  for (const ParamArena::Place& place : taken_) place.finish_gradient();
-  for (const ParamArena::Place& place : taken_) place.param.var.mark_changed();
+  for (const Place& place : taken_) place.finish_gradient();
+  for (const Place& place : taken_) place.param.var.mark_changed();
   write_record(++step_, factor);
   Backend& on = backend(record_.device());
   const struct Lifted {  // whatever update() meets
@@ -63,6 +65,22 @@ void Part::step(const LearningRates& lr, double factor) {
     ~Lifted() { on.gate({}); }
   } gate{on};
   if (on.gate(record_)) update(lr);
+}
+
+OptimizerState Part::state() const {
+  OptimizerState state{.step = step_};
+  for (const Run& run : runs_) {
+    for (const auto& [what, tensor] : run.kept) {
+      if (!tensor) continue;
+      const int64_t k = run.w.numel() / tensor.numel();
+      for (const Place& place : run.places) {
+        const Shape& whole = place.param.var.shape();
+        state.tensors[place.param.name + '/' + what] =
+            tensor.flat_view((place.first - run.places.front().first) / k, k == 1 ? whole : Shape{place.numel() / k});
+      }
+    }
+  }
+  return state;
 }
 
 void Part::load_state(const OptimizerState& saved) {

@@ -51,7 +51,7 @@ class Part {
   void step(const LearningRates& lr, double factor = 1);
 
   // Handles of the living state, not copies.
-  virtual OptimizerState state() const = 0;
+  OptimizerState state() const;
   // Continues from a saved state to the bit, in whatever order the parameters were listed. Names
   // that this part does not know are passed over; nothing is changed if one of its own is
   // missing.
@@ -60,21 +60,28 @@ class Part {
  protected:
   explicit Part(std::string name) : name_(std::move(name)) {}
 
-  using Places = std::vector<ParamArena::Place>;
-  // Takes parameters for good: while this part lives no other may step them, and one that another
-  // steps is refused, naming both. Neighbours in the arena of which each is `alike` the next come
-  // as one run, which has no strangers inside.
-  std::vector<Places> take(const ParamArena& arena, const Takes& takes,
-                           const std::function<bool(const ParamArena::Place&, const ParamArena::Place&)>& alike);
+  using Place = ParamArena::Place;
+  // Neighbours in the arena that are stepped as one, with no strangers inside.
+  struct Run {
+    std::vector<Place> places = {};
+    Tensor w = {}, g = {};  // flat, gaps included: they stay 0
+    // What is remembered from step to step, by its name in files: a number for each of w, or for each k neighbours, so
+    // that it is cut at the same places; undefined where there is nothing to remember.
+    std::map<std::string, Tensor> kept = {};
+  };
+  // Takes parameters for good, and makes runs_ of them: while this part lives no other may step them, and one that
+  // another steps is refused, naming both. A run's places are each `alike` the next.
+  void take(const ParamArena& arena, const Takes& takes, const std::function<bool(const Place&, const Place&)>& alike);
   // The update itself: rates are to be multiplied with record_'s factor, on the device.
   virtual void update(const LearningRates& lr) = 0;
 
   std::string name_;  // in messages
   int64_t step_ = 0;
   Tensor record_;  // of the arena
+  std::vector<Run> runs_;
 
  private:
-  Places taken_;
+  std::vector<Place> taken_;  // by all runs
 
   void write_record(int64_t step, double factor) const;
 };
