@@ -61,6 +61,13 @@ template <class F> void parallel_for(int64_t n, int64_t grain, F&& f) {
   error.rethrow();
 }
 
+// f(i) for i in [0, n), in pieces of `grain` neighbours.
+template <class F> void parallel_items(int64_t n, int64_t grain, F&& f) {
+  parallel_for(n, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) f(i);
+  });
+}
+
 constexpr int most_threads = 1024;
 // Threads that parallel_for may use; 0 asks for one per core. When they are as many as the cores
 // this process may run on, each is bound to a core of its own: left alone, the system at times

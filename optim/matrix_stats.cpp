@@ -83,15 +83,13 @@ std::vector<double> effective_ranks(const Matrix& X) {
   const Matrix squares = gram(A);
   std::vector<double> ranks(static_cast<size_t>(squares.batch().total()));
   if (A.cols() == 0) return ranks;  // of no singular value
-  parallel_for(squares.batch().total(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const Eigen::Map<const Eigen::MatrixXd> G(squares.view().at<double>(i), squares.rows(), squares.cols());
-      // On NaN the solver would return eigenvalues that look like numbers.
-      ranks[static_cast<size_t>(i)] =
-          G.allFinite()
-              ? effective_rank(Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(G, Eigen::EigenvaluesOnly).eigenvalues())
-              : std::numeric_limits<double>::quiet_NaN();
-    }
+  parallel_items(squares.batch().total(), 1, [&](int64_t i) {
+    const Eigen::Map<const Eigen::MatrixXd> G(squares.view().at<double>(i), squares.rows(), squares.cols());
+    // On NaN the solver would return eigenvalues that look like numbers.
+    ranks[static_cast<size_t>(i)] =
+        G.allFinite()
+            ? effective_rank(Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(G, Eigen::EigenvaluesOnly).eigenvalues())
+            : std::numeric_limits<double>::quiet_NaN();
   });
   return ranks;
 }

@@ -68,12 +68,10 @@ template <class T> void gemm_of(const Product<T>& g) {
   const Cut c = cut(m, n, k, count);
   const int64_t per_matrix = c.rows * c.cols;
   const double flops = 2.0 * static_cast<double>(c.tile_m * c.tile_n) * static_cast<double>(k);
-  parallel_for(count * per_matrix, grain(flops), [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < end; ++index) {
-      const int64_t i = index % per_matrix / c.cols * c.tile_m;
-      const int64_t j = index % per_matrix % c.cols * c.tile_n;
-      g.tile(index / per_matrix, i, j, std::min(c.tile_m, m - i), std::min(c.tile_n, n - j));
-    }
+  parallel_items(count * per_matrix, grain(flops), [&](int64_t index) {
+    const int64_t i = index % per_matrix / c.cols * c.tile_m;
+    const int64_t j = index % per_matrix % c.cols * c.tile_n;
+    g.tile(index / per_matrix, i, j, std::min(c.tile_m, m - i), std::min(c.tile_n, n - j));
   });
 }
 
@@ -99,12 +97,10 @@ template <class T> void mirror(T* c, int64_t ld, int64_t first, int64_t last) {
 template <class T> void symmetric_gemm_of(const Product<T>& g) {
   const int64_t m = g.c.rows, strip = m <= 192 ? 32 : 64, strips = (m + strip - 1) / strip;
   const double flops = static_cast<double>(strip * m) * static_cast<double>(g.a.cols);
-  parallel_for(g.c.batch.total() * strips, grain(flops), [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < end; ++index) {
-      const int64_t first = index % strips * strip, last = std::min(first + strip, m);
-      g.tile(index / strips, first, 0, last - first, last);
-      mirror(g.c.template at<T>(index / strips), g.c.row_stride, first, last);
-    }
+  parallel_items(g.c.batch.total() * strips, grain(flops), [&](int64_t index) {
+    const int64_t first = index % strips * strip, last = std::min(first + strip, m);
+    g.tile(index / strips, first, 0, last - first, last);
+    mirror(g.c.template at<T>(index / strips), g.c.row_stride, first, last);
   });
 }
 

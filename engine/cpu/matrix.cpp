@@ -33,7 +33,7 @@ template <class T> void scale(MatrixView y, MatrixView x, Factors<T> c, double b
   const int64_t width = x.col_stride == 1 ? std::max<int64_t>(y.cols, 1) : side;
   const int64_t bands = (y.rows + side - 1) / side;  // of `side` rows
 
-  const auto band = [&](int64_t index) {
+  parallel_items(y.batch.total() * bands, grain_for(side * y.cols), [&](int64_t index) {
     const int64_t b = index / bands, first = index % bands * side;
     const int64_t last = std::min(y.rows, first + side);
     for (int64_t left = 0; left < y.cols; left += width)
@@ -48,9 +48,6 @@ template <class T> void scale(MatrixView y, MatrixView x, Factors<T> c, double b
           });
         });
       }
-  };
-  parallel_for(y.batch.total() * bands, grain_for(side * y.cols), [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < end; ++index) band(index);
   });
 }
 
@@ -106,13 +103,6 @@ template <class T> void solve_band(const MatrixView& x, const MatrixView& l, int
     each(x.cols, [&](int64_t j) { X[r * x.row_stride + j * x.col_stride] = Z[j * solve_rows + r]; });
 }
 
-// f(index) for every matrix of the batch, where one costs `work` element-operations.
-template <class F> void for_each_matrix(const MatrixView& x, int64_t work, F f) {
-  parallel_for(x.batch.total(), grain_for(work), [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < end; ++index) f(index);
-  });
-}
-
 // U = P Qᵀ of X = P Σ Qᵀ, of the singular values above `epsilon`·max(m, n)·σ₁.
 Dense<double> polar_factor(const Dense<double>& X, double epsilon) {
   if (!X.allFinite()) return Dense<double>::Constant(X.rows(), X.cols(), std::nan(""));
@@ -129,7 +119,7 @@ void CpuBackend::row_sum_squares(Span out, const MatrixView& x) {
   constexpr int64_t side = 64;
   const int64_t bands = (x.rows + side - 1) / side;
   visit(x.dtype, [&]<class T>(T) {
-    const auto band = [&](int64_t index) {
+    parallel_items(x.batch.total() * bands, grain_for(side * x.cols), [&](int64_t index) {
       const int64_t b = index / bands, first = index % bands * side;
       const int64_t n = std::min(side, x.rows - first);
       const T* const in = x.at<T>(b, first);
@@ -142,9 +132,6 @@ void CpuBackend::row_sum_squares(Span out, const MatrixView& x) {
                 ? lane_sum<T>(x.cols, [=](int64_t j) { return row[j] * row[j]; })
                 : lane_sum<T>(x.cols, [=, step = x.col_stride](int64_t j) { return row[j * step] * row[j * step]; });
       }
-    };
-    parallel_for(x.batch.total() * bands, grain_for(side * x.cols), [&](int64_t begin, int64_t end) {
-      for (int64_t index = begin; index < end; ++index) band(index);
     });
   });
 }
@@ -166,7 +153,7 @@ void CpuBackend::scale_each(const MatrixView& y, const MatrixView& x, ConstSpan 
 
 void CpuBackend::cholesky(const MatrixView& a) {
   visit(a.dtype, [&]<class T>(T) {
-    for_each_matrix(a, a.rows * a.rows * a.rows / 12, [&](int64_t index) {
+    parallel_items(a.batch.total(), grain_for(a.rows * a.rows * a.rows / 12), [&](int64_t index) {
       Mapped<T> A = mapped<T>(a, index);
       const Eigen::LLT<Dense<T>> llt(A);
       const bool definite =
@@ -195,7 +182,7 @@ void CpuBackend::solve_lower(const MatrixView& x, const MatrixView& l) {
 void CpuBackend::polar_svd(const MatrixView& u, const MatrixView& x) {
   visit(x.dtype, [&]<class T>(T) {
     if (x.rows == 0 || x.cols == 0) return;
-    for_each_matrix(x, x.rows * x.cols * std::min(x.rows, x.cols), [&](int64_t index) {
+    parallel_items(x.batch.total(), grain_for(x.rows * x.cols * std::min(x.rows, x.cols)), [&](int64_t index) {
       const Dense<double> X = mapped<T>(x, index).template cast<double>();
       mapped<T>(u, index) = polar_factor(X, std::numeric_limits<T>::epsilon()).template cast<T>();
     });

@@ -20,14 +20,11 @@ template <class Part, class Put> void sum_rows(int64_t rows, int64_t cols, Part 
   constexpr int64_t longest = 1 << 15;
   const int64_t parts = (cols + longest - 1) / longest;
   if (parts <= 1) {
-    parallel_for(rows, grain_for(cols), [&](int64_t first, int64_t last) {
-      for (int64_t r = first; r < last; ++r) put(r, part(r * cols, cols));
-    });
-    return;
+    return parallel_items(rows, grain_for(cols), [&](int64_t r) { put(r, part(r * cols, cols)); });
   }
   const Storage scratch(static_cast<size_t>(rows * parts) * sizeof(double), Device{});
   double* sums = reinterpret_cast<double*>(scratch.data());
-  parallel_for(rows * parts, 1, [&](int64_t i, int64_t) {
+  parallel_items(rows * parts, 1, [&](int64_t i) {
     const int64_t begin = i % parts * longest;
     sums[i] = part(i / parts * cols + begin, std::min(longest, cols - begin));
   });
@@ -72,18 +69,16 @@ void CpuBackend::sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t in
         return;
       }
       const int64_t blocks = (inner + block - 1) / block;
-      parallel_for(outer * blocks, grain_for(mid * block), [=](int64_t first, int64_t last) {
-        for (int64_t b = first; b < last; ++b) {
-          const int64_t o = b / blocks, begin = b % blocks * block;
-          const int64_t width = std::min(block, inner - begin);
-          const T* from = X + o * mid * inner + begin;
-          double sums[block];
-          if (width == block)
-            sum_columns(sums, from, mid, inner, std::integral_constant<int64_t, block>{});
-          else
-            sum_columns(sums, from, mid, inner, width);
-          for (int64_t c = 0; c < width; ++c) put(Y[o * inner + begin + c], static_cast<T>(scale * sums[c]));
-        }
+      parallel_items(outer * blocks, grain_for(mid * block), [=](int64_t b) {
+        const int64_t o = b / blocks, begin = b % blocks * block;
+        const int64_t width = std::min(block, inner - begin);
+        const T* from = X + o * mid * inner + begin;
+        double sums[block];
+        if (width == block)
+          sum_columns(sums, from, mid, inner, std::integral_constant<int64_t, block>{});
+        else
+          sum_columns(sums, from, mid, inner, width);
+        for (int64_t c = 0; c < width; ++c) put(Y[o * inner + begin + c], static_cast<T>(scale * sums[c]));
       });
     });
   });
@@ -94,21 +89,19 @@ void CpuBackend::max(Span y, Span index, ConstSpan x, int64_t outer, int64_t mid
     T* Y = y.as<T>();
     const T* X = x.as<T>();
     int32_t* where = index.as<int32_t>();
-    parallel_for(outer * inner, grain_for(mid), [=](int64_t first, int64_t last) {
-      for (int64_t j = first; j < last; ++j) {
-        const T* column = X + j / inner * mid * inner + j % inner;
-        int64_t best = 0;
-        T top = column[0];
-        for (int64_t m = 1; m < mid; ++m) {
-          const T v = column[m * inner];
-          if (v > top || (std::isnan(v) && !std::isnan(top))) {
-            top = v;
-            best = m;
-          }
+    parallel_items(outer * inner, grain_for(mid), [=](int64_t j) {
+      const T* column = X + j / inner * mid * inner + j % inner;
+      int64_t best = 0;
+      T top = column[0];
+      for (int64_t m = 1; m < mid; ++m) {
+        const T v = column[m * inner];
+        if (v > top || (std::isnan(v) && !std::isnan(top))) {
+          top = v;
+          best = m;
         }
-        Y[j] = top;
-        where[j] = static_cast<int32_t>(best);
       }
+      Y[j] = top;
+      where[j] = static_cast<int32_t>(best);
     });
   });
 }

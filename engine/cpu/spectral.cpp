@@ -12,15 +12,13 @@ void CpuBackend::add_to_diagonal(const MatrixView& a, double shift, double relat
   visit(a.dtype, [&]<class T>(T) {
     const int64_t step = a.row_stride + a.col_stride;
     const T fixed = static_cast<T>(shift), part = static_cast<T>(relative / double(a.rows));
-    parallel_for(a.batch.total(), grain_for(4 * a.rows), [&](int64_t first, int64_t last) {
-      for (int64_t b = first; b < last; ++b) {
-        T* diagonal = a.at<T>(b);
-        T trace = 0;
-        if (part != 0)
-          for (int64_t i = 0; i < a.rows; ++i) trace += diagonal[i * step];
-        const T added = fixed + part * trace;
-        for (int64_t i = 0; i < a.rows; ++i) diagonal[i * step] += added;
-      }
+    parallel_items(a.batch.total(), grain_for(4 * a.rows), [&](int64_t b) {
+      T* diagonal = a.at<T>(b);
+      T trace = 0;
+      if (part != 0)
+        for (int64_t i = 0; i < a.rows; ++i) trace += diagonal[i * step];
+      const T added = fixed + part * trace;
+      for (int64_t i = 0; i < a.rows; ++i) diagonal[i * step] += added;
     });
   });
 }

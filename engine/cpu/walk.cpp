@@ -66,16 +66,14 @@ void Walk::for_each_tile(int64_t side, const Tile& f) const {
   const Axis &row = axes_[rank_ - 2], &col = axes_[rank_ - 1];
   const int64_t down = (row.size + side - 1) / side, across = (col.size + side - 1) / side;
   const int64_t tiles = total_ / std::max<int64_t>(row.size * col.size, 1) * down * across;
-  parallel_for(tiles, grain_for(2 * side * side), [&](int64_t first, int64_t last) {
-    for (int64_t tile = first; tile < last; ++tile) {
-      const int64_t i = tile / across % down * side, j = tile % across * side;
-      Place place{};
-      move(place, rank_ - 2, i);
-      move(place, rank_ - 1, j);
-      int64_t rest = tile / (down * across);
-      for (size_t axis = rank_ - 2; axis-- > 0; rest /= axes_[axis].size) move(place, axis, rest % axes_[axis].size);
-      f(place, std::min(side, row.size - i), std::min(side, col.size - j));
-    }
+  parallel_items(tiles, grain_for(2 * side * side), [&](int64_t tile) {
+    const int64_t i = tile / across % down * side, j = tile % across * side;
+    Place place{};
+    move(place, rank_ - 2, i);
+    move(place, rank_ - 1, j);
+    int64_t rest = tile / (down * across);
+    for (size_t axis = rank_ - 2; axis-- > 0; rest /= axes_[axis].size) move(place, axis, rest % axes_[axis].size);
+    f(place, std::min(side, row.size - i), std::min(side, col.size - j));
   });
 }
 
