@@ -124,13 +124,11 @@ void CpuBackend::row_sum_squares(Span out, const MatrixView& x) {
       const int64_t n = std::min(side, x.rows - first);
       const T* const in = x.at<T>(b, first);
       T* const result = out.as<T>() + b * x.rows + first;
-      if (x.col_stride != 1 && x.row_stride == 1) return column_sum_squares(result, in, n, x.cols, x.col_stride);
+      // One of a matrix's two strides is 1.
+      if (x.col_stride != 1) return column_sum_squares(result, in, n, x.cols, x.col_stride);
       for (int64_t r = 0; r < n; ++r) {
         const T* const row = in + r * x.row_stride;
-        result[r] =
-            x.col_stride == 1
-                ? lane_sum<T>(x.cols, [=](int64_t j) { return row[j] * row[j]; })
-                : lane_sum<T>(x.cols, [=, step = x.col_stride](int64_t j) { return row[j * step] * row[j * step]; });
+        result[r] = lane_sum<T>(x.cols, [=](int64_t j) { return row[j] * row[j]; });
       }
     });
   });
