@@ -34,6 +34,12 @@ template <class F> void parallel_each(int64_t n, int64_t work, F f) {
   });
 }
 
+// f(x[i], …) for every i of these spans (engine/span.h), the first of which says how many there are.
+template <class T, class F, class First, class... Rest> void for_each_number(int64_t work, F f, First x, Rest... rest) {
+  parallel_each(x.count, work,
+                [f, x = x.template as<T>(), ... more = rest.template as<T>()](int64_t i) { f(x[i], more[i]...); });
+}
+
 // Calls loop(put) where put(y, value) is  y ← value + beta·y.  Each case is compiled by itself:
 // with beta = 0 y is not read, and no test stands inside a loop.
 template <class T, class Loop> void with_beta(double beta, Loop&& loop) {

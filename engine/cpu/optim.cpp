@@ -13,14 +13,8 @@ const StepRecord& now(ConstSpan record) { return *static_cast<const StepRecord*>
 
 }  // namespace
 
-void CpuBackend::adamw(Span w_span, Span m_span, Span v_span, ConstSpan g_span, const AdamWArgs& args,
-                       ConstSpan record) {
-  visit(w_span.dtype, [&]<class T>(T) {
-    T *w = w_span.as<T>(), *m = m_span.as<T>(), *v = v_span.as<T>();
-    const T* g = g_span.as<T>();
-    const formulas::AdamW<T> f{args, now(record)};
-    parallel_each(w_span.count, 8, [=](int64_t i) { f(w[i], m[i], v[i], g[i]); });
-  });
+void CpuBackend::adamw(Span w, Span m, Span v, ConstSpan g, const AdamWArgs& args, ConstSpan record) {
+  visit(w.dtype, [&]<class T>(T) { for_each_number<T>(8, formulas::AdamW<T>{args, now(record)}, w, m, v, g); });
 }
 
 void CpuBackend::descend(Span w, ConstSpan u, double lr, double scale, double decay, ConstSpan record) {
@@ -35,22 +29,12 @@ void CpuBackend::stop_unless_finite(Span record, ConstSpan x) {
 
 bool CpuBackend::gate(ConstSpan record) { return !record || now(record).stopped == 0; }
 
-void CpuBackend::momentum(Span x_span, Span m_span, ConstSpan g_span, double mu, double gain, bool nesterov) {
-  visit(m_span.dtype, [&]<class T>(T) {
-    T *x = x_span.as<T>(), *m = m_span.as<T>();
-    const T* g = g_span.as<T>();
-    const formulas::Momentum<T> f{mu, gain, nesterov};
-    parallel_each(m_span.count, 3, [=](int64_t i) { f(x[i], m[i], g[i]); });
-  });
+void CpuBackend::momentum(Span x, Span m, ConstSpan g, double mu, double gain, bool nesterov) {
+  visit(m.dtype, [&]<class T>(T) { for_each_number<T>(3, formulas::Momentum<T>{mu, gain, nesterov}, x, m, g); });
 }
 
-void CpuBackend::second_moment(Span x_span, Span v_span, ConstSpan g_span, double beta, double eps) {
-  visit(v_span.dtype, [&]<class T>(T) {
-    T *x = x_span.as<T>(), *v = v_span.as<T>();
-    const T* g = g_span.as<T>();
-    const formulas::SecondMoment<T> f{beta, eps};
-    parallel_each(v_span.count, 6, [=](int64_t i) { f(x[i], v[i], g[i]); });
-  });
+void CpuBackend::second_moment(Span x, Span v, ConstSpan g, double beta, double eps) {
+  visit(v.dtype, [&]<class T>(T) { for_each_number<T>(6, formulas::SecondMoment<T>{beta, eps}, x, v, g); });
 }
 
 }  // namespace borealis

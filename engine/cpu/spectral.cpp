@@ -23,23 +23,21 @@ void CpuBackend::add_to_diagonal(const MatrixView& a, double shift, double relat
   });
 }
 
-void CpuBackend::inverse_norm(Span d_span, ConstSpan squares, double scale, double eps, double floor) {
-  visit(d_span.dtype, [&]<class T>(T) {
-    T* d = d_span.as<T>();
-    const T* s = squares.as<T>();
-    parallel_each(d_span.count, 16, [=, scale = T(scale), eps = T(eps), floor = T(floor)](int64_t i) {
-      d[i] = formulas::inverse_norm(s[i], scale, eps, floor);
-    });
+void CpuBackend::inverse_norm(Span d, ConstSpan squares, double scale, double eps, double floor) {
+  visit(d.dtype, [&]<class T>(T) {
+    const auto f = [scale = T(scale), eps = T(eps), floor = T(floor)](T& y, T s) {
+      y = formulas::inverse_norm(s, scale, eps, floor);
+    };
+    for_each_number<T>(16, f, d, squares);
   });
 }
 
-void CpuBackend::rebalance(Span d_span, ConstSpan squares, double target, double beta, double floor) {
-  visit(d_span.dtype, [&]<class T>(T) {
-    T* d = d_span.as<T>();
-    const T* s = squares.as<T>();
-    parallel_each(d_span.count, 32, [=, target = T(target), beta = T(beta), floor = T(floor)](int64_t i) {
-      d[i] = formulas::rebalance(d[i], s[i], target, beta, floor);
-    });
+void CpuBackend::rebalance(Span d, ConstSpan squares, double target, double beta, double floor) {
+  visit(d.dtype, [&]<class T>(T) {
+    const auto f = [target = T(target), beta = T(beta), floor = T(floor)](T& y, T s) {
+      y = formulas::rebalance(y, s, target, beta, floor);
+    };
+    for_each_number<T>(32, f, d, squares);
   });
 }
 
