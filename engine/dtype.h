@@ -6,7 +6,7 @@
 #include <ostream>
 #include <utility>
 
-#include "error.h"
+#include "names.h"
 
 namespace borealis {
 
@@ -21,16 +21,7 @@ constexpr size_t size_of(DType t) {
   }
 }
 
-constexpr const char* name(DType t) {
-  switch (t) {
-    case DType::f32: return "f32";
-    case DType::f64: return "f64";
-    case DType::bf16: return "bf16";
-    case DType::i32: return "i32";
-  }
-  return "?";
-}
-
+template <> inline constexpr std::array words_of<DType>{"dtype", "f32", "f64", "bf16", "i32"};
 inline std::ostream& operator<<(std::ostream& out, DType t) { return out << name(t); }
 
 // The tag of a C++ type.

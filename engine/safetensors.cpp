@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cctype>
 #include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -234,14 +234,11 @@ class Reader {
   }
 };
 
-const char* file_name(DType t) {
-  switch (t) {
-    case DType::f64: return "F64";
-    case DType::f32: return "F32";
-    case DType::bf16: return "BF16";
-    case DType::i32: return "I32";
-  }
-  return "?";
+// "F32": what files say for f32.
+std::string file_name(DType t) {
+  std::string text = name(t);
+  for (char& c : text) c = static_cast<char>(std::toupper(c));
+  return text;
 }
 
 }  // namespace
