@@ -111,8 +111,10 @@ class Reader {
     std::string name;
     const auto take = [&](int depth, Event event, json& value) {
       const bool begins = event == Event::object_start || event == Event::array_start;
-      if (depth == 0 && (event == Event::array_start || event == Event::value)) no_object();
-      if (depth == 1 && (event == Event::array_start || event == Event::value)) no_entry(name);
+      const bool other = event == Event::array_start || event == Event::value;  // than an object
+      if (depth == 0 && other) no_object();
+      if (depth == 1 && other && name == "__metadata__") fault("has metadata that is not a JSON object");
+      if (depth == 1 && other) fault("has a tensor '", printable(name), "' whose entry is not a JSON object");
       if (begins && depth > (event == Event::object_start ? 1 : 2))
         fault("has a header that nests too deep, in the entry '", printable(name), "'");
       if (event == Event::key && depth == 1) {
@@ -136,10 +138,6 @@ class Reader {
   }
 
   [[noreturn]] void no_object() const { fault("has a header that is not a JSON object"); }
-  [[noreturn]] void no_entry(const std::string& name) const {
-    if (name == "__metadata__") fault("has metadata that is not a JSON object");
-    fault("has a tensor '", printable(name), "' whose entry is not a JSON object");
-  }
 
   void get(void* data, uint64_t bytes) {
     in_.read(static_cast<char*>(data), static_cast<std::streamsize>(bytes));
