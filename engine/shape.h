@@ -34,17 +34,26 @@ class Shape {
   static constexpr int64_t max_numel = int64_t{1} << 48;
 
   Shape() = default;
-  Shape(std::initializer_list<int64_t> sizes) { assign({sizes.begin(), sizes.size()}); }
-  explicit Shape(std::span<const int64_t> sizes) { assign(sizes); }
+  Shape(std::initializer_list<int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
+  explicit Shape(std::span<const int64_t> sizes) : rank_(static_cast<int>(sizes.size())) {
+    if (sizes.size() > max_rank) fail("shape: ", sizes.size(), " axes, but at most 6 are supported");
+    std::copy(sizes.begin(), sizes.end(), sizes_.begin());
+    int64_t n = 1;
+    for (const int64_t size : sizes) {
+      if (size < 0 || size > max_numel / n)
+        fail("shape: ", *this, " is not a shape: a size is negative or the total absurd");
+      n *= std::max<int64_t>(size, 1);
+    }
+  }
 
   int rank() const { return rank_; }
 
   // The size along `axis`; negative axes count from the end.
   int64_t operator[](int axis) const { return sizes_[static_cast<size_t>(index(axis))]; }
   void set(int axis, int64_t size) {
-    std::array<int64_t, max_rank> sizes = sizes_;
-    sizes[static_cast<size_t>(index(axis))] = size;
-    *this = Shape(std::span<const int64_t>(sizes.data(), static_cast<size_t>(rank_)));
+    Shape other = *this;
+    other.sizes_[static_cast<size_t>(index(axis))] = size;
+    *this = Shape(other.sizes());
   }
 
   // `axis` as a number in [0, rank); fails outside.
@@ -80,18 +89,6 @@ class Shape {
   }
 
  private:
-  void assign(std::span<const int64_t> sizes) {
-    if (sizes.size() > max_rank) fail("shape: ", sizes.size(), " axes, but at most 6 are supported");
-    rank_ = static_cast<int>(sizes.size());
-    std::copy(sizes.begin(), sizes.end(), sizes_.begin());
-    int64_t n = 1;
-    for (const int64_t size : sizes) {
-      if (size < 0 || size > max_numel / n)
-        fail("shape: ", *this, " is not a shape: a size is negative or the total absurd");
-      n *= std::max<int64_t>(size, 1);
-    }
-  }
-
   std::array<int64_t, max_rank> sizes_{};  // entries past rank_ stay 0, so == can compare all
   int rank_ = 0;
 };
