@@ -61,16 +61,9 @@ Tensor Tensor::clone() const {
   return t;
 }
 
-Tensor Tensor::to(DType dtype) const {
-  if (dtype == made("to").dtype_) return *this;
-  Tensor t(shape_, dtype, device());
-  t.copy_from(*this);
-  return t;
-}
-
-Tensor Tensor::to(Device target) const {
-  if (target == made("to").device()) return *this;
-  Tensor t(shape_, dtype_, target);
+Tensor Tensor::to(DType dtype, Device target) const {
+  if (dtype == made("to").dtype_ && target == device()) return *this;
+  Tensor t(shape_, dtype, target);
   t.copy_from(*this);
   return t;
 }
@@ -109,10 +102,6 @@ void Tensor::check_access(DType asked) const {
   if (asked != dtype_) fail("tensor: asked for ", asked, ", but ", shape_, " holds ", dtype_);
   if (device().kind != Device::Kind::cpu)
     fail("tensor: ", shape_, " is on ", device(), "; call to(Device{}) before reading it");
-}
-
-void Tensor::check_count(int64_t count) const {
-  if (count != numel_) fail("tensor: ", shape_, " takes ", numel_, " values, got ", count);
 }
 
 std::ostream& operator<<(std::ostream& out, const Tensor& t) {

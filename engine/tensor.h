@@ -27,7 +27,8 @@ class Tensor {
   // On the CPU, with the values' own type (float, double or int32_t).
   template <class T> static Tensor of(const Shape& shape, const std::vector<T>& values) {
     Tensor t(shape, dtype_of<T>());
-    t.check_count(static_cast<int64_t>(values.size()));
+    if (static_cast<int64_t>(values.size()) != t.numel())
+      fail("tensor: ", shape, " takes ", t.numel(), " values, got ", values.size());
     std::copy(values.begin(), values.end(), t.template data<T>());
     return t;
   }
@@ -63,8 +64,8 @@ class Tensor {
 
   // Copies.
   Tensor clone() const;
-  Tensor to(DType dtype) const;
-  Tensor to(Device device) const;
+  Tensor to(DType dtype) const { return to(dtype, made("to").device()); }
+  Tensor to(Device device) const { return to(dtype_, device); }
 
   // The same shape; converts type and device. The two must not overlap, unless they are one.
   void copy_from(const Tensor& other) const;
@@ -88,10 +89,10 @@ class Tensor {
   Shape shape_;
   DType dtype_ = DType::f32;
 
+  Tensor to(DType dtype, Device device) const;
   void* raw_or_null() const { return storage_ ? raw() : nullptr; }
   [[noreturn]] static void fail_unmade(const char* op);
   void check_access(DType asked) const;
-  void check_count(int64_t count) const;
 };
 
 // Type and shape, the first numbers; min, mean and max of the finite ones, and how many are not:
