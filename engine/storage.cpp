@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <memory>
 
 #include "engine/backend.h"
 #include "engine/error.h"
@@ -33,11 +32,11 @@ void* Pool::take(size_t bytes) {
     list.pop_back();
     cached_ -= size;
   } else {
-    if (cap_ && live_ + cached_ + size > cap_) release_cache();
-    if (!cap_ || live_ + size <= cap_) data = backend_.allocate(size);
+    const auto fresh = [&] { return cap_ && live_ + cached_ + size > cap_ ? nullptr : backend_.allocate(size); };
+    data = fresh();
     if (!data) {
       release_cache();
-      if (!cap_ || live_ + size <= cap_) data = backend_.allocate(size);
+      data = fresh();
     }
     if (!data)
       fail_runtime("memory: ", backend_.device(), " cannot give ", size, " bytes: ", live_, " are in use",

@@ -64,7 +64,6 @@ class Storage {
   Storage& operator=(const Storage&) = delete;
 
   std::byte* data() const { return data_; }
-  size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
 
  private:
