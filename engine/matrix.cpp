@@ -7,26 +7,16 @@ namespace borealis {
 
 namespace {
 
-// "4 x [128, 64]": what an error text shows of a matrix.
-struct Described {
-  const Matrix& m;
-  friend std::ostream& operator<<(std::ostream& out, const Described& d) {
-    if (d.m.batch().total() != 1) out << d.m.batch().total() << " x ";
-    return out << '[' << d.m.rows() << ", " << d.m.cols() << ']';
-  }
-};
-
 // One matrix X stands for as many as C has.
 void check_batches(const char* op, const Matrix& C, const Matrix& X) {
-  if (X.batch().total() != 1 && X.batch().count != C.batch().count)
-    fail(op, ": the batches differ: ", Described{C}, " and ", Described{X});
+  if (X.batch().total() != 1 && X.batch().count != C.batch().count) fail(op, ": the batches differ: ", C, " and ", X);
 }
 
 // What every Y ← f(X) of equal sizes needs. Y and X may be one.
 void check_same(const char* op, const Matrix& Y, const Matrix& X) {
   Y.made(op), X.made(op);
   if (Y.rows() != X.rows() || Y.cols() != X.cols() || Y.batch().count != X.batch().count)
-    fail(op, ": the sizes differ: ", Described{Y}, " and ", Described{X});
+    fail(op, ": the sizes differ: ", Y, " and ", X);
   if (Y.dtype() != X.dtype() || !(Y.device() == X.device()))
     fail(op, ": ", Y.dtype(), " on ", Y.device(), " and ", X.dtype(), " on ", X.device(), " do not mix");
   check_no_repeats(op, Y.view());
@@ -36,8 +26,7 @@ void check_same(const char* op, const Matrix& Y, const Matrix& X) {
 // Factors d of X that scale it into Y.
 void check_factors(const char* op, const Tensor& d, const Matrix& X, const Matrix& Y) {
   if (d.made(op).dtype() != X.dtype() || !(d.device() == X.device()))
-    fail(op, ": the factors are ", d.dtype(), " on ", d.device(), ", but ", Described{X}, " is ", X.dtype(), " on ",
-         X.device());
+    fail(op, ": the factors are ", d.dtype(), " on ", d.device(), ", but ", X, " is ", X.dtype(), " on ", X.device());
   check_apart(op, Y.view(), d);
 }
 
@@ -81,6 +70,11 @@ Matrix Matrix::make(int64_t rows, int64_t cols, const Batch& like, DType dtype, 
   return Tensor({like.count[0], like.count[1], rows, cols}, dtype, device);
 }
 
+std::ostream& operator<<(std::ostream& out, const Matrix& m) {
+  if (m.batch().total() != 1) out << m.batch().total() << " x ";
+  return out << '[' << m.rows() << ", " << m.cols() << ']';
+}
+
 const Matrix& Matrix::made(const char* op) const {
   if (!base_) fail(op, ": this matrix was never made");
   return *this;
@@ -100,7 +94,7 @@ Tensor Matrix::tensor() const {
   const int64_t size = rows() * cols();
   const bool packed = view_.col_stride == 1 && (view_.row_stride == cols() || rows() <= 1) &&
                       (inner == 1 || batch().stride[1] == size) && (outer == 1 || batch().stride[0] == size * inner);
-  if (!packed) fail("matrix: ", Described{*this}, " is not contiguous, so it is no Tensor");
+  if (!packed) fail("matrix: ", *this, " is not contiguous, so it is no Tensor");
   const int64_t first = (static_cast<std::byte*>(view_.data) - static_cast<std::byte*>(base_.raw())) /
                         static_cast<int64_t>(size_of(dtype()));
   if (batch().total() == 1) return base_.flat_view(first, {rows(), cols()});
@@ -120,13 +114,13 @@ void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, doubl
   C.made("gemm"), A.made("gemm"), B.made("gemm");
   if (C.view().col_stride != 1) return gemm(C.t(), B.t(), A.t(), alpha, beta, symmetric, precision);  // Cᵀ = Bᵀ Aᵀ
   if (A.cols() != B.rows() || C.rows() != A.rows() || C.cols() != B.cols())
-    fail("gemm: the sizes do not fit: ", Described{C}, " = ", Described{A}, " * ", Described{B});
+    fail("gemm: the sizes do not fit: ", C, " = ", A, " * ", B);
   check_batches("gemm", C, A);
   check_batches("gemm", C, B);
   const bool fits = C.dtype() == A.dtype() || (A.dtype() != DType::i32 && size_of(C.dtype()) > size_of(A.dtype()));
   if (A.dtype() != B.dtype() || !fits || !(A.device() == B.device()) || !(A.device() == C.device()))
-    fail("gemm: ", Described{C}, " ", C.dtype(), " = ", Described{A}, " ", A.dtype(), " * ", Described{B}, " ",
-         B.dtype(), ": types or devices do not mix");
+    fail("gemm: ", C, " ", C.dtype(), " = ", A, " ", A.dtype(), " * ", B, " ", B.dtype(),
+         ": types or devices do not mix");
   const Layout output = C.view();
   check_no_repeats("gemm", output);
   check_apart("gemm", output, A.view());
@@ -141,7 +135,7 @@ void gemm(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, doubl
 }
 
 void gemm_symmetric(const Matrix& C, const Matrix& A, const Matrix& B, double alpha, double beta, Precision precision) {
-  if (C.rows() != C.cols()) fail("gemm_symmetric: the result must be square, got ", Described{C});
+  if (C.rows() != C.cols()) fail("gemm_symmetric: the result must be square, got ", C);
   gemm(C, A, B, alpha, beta, true, precision);
 }
 
@@ -190,7 +184,7 @@ void scale_rows(const Matrix& Y, const Tensor& d, const Matrix& X) {
   check_same("scale_rows", Y, X);
   check_factors("scale_rows", d, X, Y);
   if (d.numel() != X.batch().total() * X.rows())
-    fail("scale_rows: d is ", d.shape(), ", but must be one factor for each row of ", Described{X});
+    fail("scale_rows: d is ", d.shape(), ", but must be one factor for each row of ", X);
   backend(X.device()).scale_rows(Y, X, d);
 }
 
@@ -203,19 +197,18 @@ Matrix scale_rows(const Tensor& d, const Matrix& X) {
 void scale_each(const Matrix& Y, const Matrix& X, const Tensor& factor) {
   check_same("scale_each", Y, X);
   check_factors("scale_each", factor, X, Y);
-  if (factor.numel() != X.batch().total()) fail("scale_each: ", factor.shape(), " factors for ", Described{X});
+  if (factor.numel() != X.batch().total()) fail("scale_each: ", factor.shape(), " factors for ", X);
   backend(Y.device()).scale_each(Y, X, factor);
 }
 
 void add_to_diagonal(const Matrix& A, double shift, double relative) {
-  if (A.made("add_to_diagonal").rows() != A.cols()) fail("add_to_diagonal: ", Described{A}, " is not square");
+  if (A.made("add_to_diagonal").rows() != A.cols()) fail("add_to_diagonal: ", A, " is not square");
   check_no_repeats("add_to_diagonal", A.view());
   backend(A.device()).add_to_diagonal(A, shift, relative);
 }
 
 Tensor leverage_scores(const Matrix& Z, double ridge) {
-  if (Z.made("leverage_scores").rows() < Z.cols())
-    fail("leverage_scores: ", Described{Z}, " is wide, but must be tall");
+  if (Z.made("leverage_scores").rows() < Z.cols()) fail("leverage_scores: ", Z, " is wide, but must be tall");
   check_no_repeats("leverage_scores", Z.view());
   const Tensor h({Z.batch().total(), Z.rows()}, Z.dtype(), Z.device());
   backend(Z.device()).leverage_scores(h, Z, ridge);

@@ -48,6 +48,9 @@ class Matrix {
   MatrixView view_;  // one of its strides is 1
 };
 
+// The sizes: "4 x [128, 64]".
+std::ostream& operator<<(std::ostream& out, const Matrix& m);
+
 // Head h of sequence b is matrix (b, h): the H matrices [T, dim] whose numbers stand side by side in t [B, T, width] from
 // column `first` on.
 Matrix heads(const Tensor& t, int64_t first, int64_t H, int64_t dim);
