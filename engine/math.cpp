@@ -1,7 +1,9 @@
 #include "engine/math.h"
 
 #include <algorithm>
+#include <numeric>
 
+#include "engine/matrix.h"
 #include "engine/overlap.h"
 
 namespace borealis {
@@ -148,13 +150,11 @@ Tensor affine(const Tensor& x, double alpha, double shift) {
 
 Tensor permute(const Tensor& x, const std::vector<int>& order) {
   const int rank = x.shape().rank();
-  std::vector<int> sorted;
-  for (const int a : order) sorted.push_back(x.shape().index(a));
-  const std::vector<int> from = sorted;
-  std::sort(sorted.begin(), sorted.end());
-  bool once = static_cast<int>(order.size()) == rank;
-  for (int i = 0; once && i < rank; ++i) once = sorted[at(i)] == i;
-  if (!once) fail("permute: the order of ", order.size(), " axes must name each axis of ", x.shape(), " once");
+  std::vector<int> from, every(at(rank));
+  for (const int a : order) from.push_back(x.shape().index(a));
+  std::iota(every.begin(), every.end(), 0);
+  if (!std::is_permutation(from.begin(), from.end(), every.begin(), every.end()))
+    fail("permute: the order of ", order.size(), " axes must name each axis of ", x.shape(), " once");
 
   const Strides own = x.shape().strides();
   StridedCopy walk;
@@ -188,14 +188,7 @@ void copy_slice(const char* op, const Tensor& whole, const Tensor& part, int axi
   const int64_t start = first * steps[at(a)];
   const Tensor rest = whole.flat_view(start, {whole.numel() - start});
   const auto [outer, mid, inner] = around(part.shape(), a, a);
-  check_apart(op,
-              MatrixView{.data = rest.raw(),
-                         .dtype = rest.dtype(),
-                         .rows = outer,
-                         .cols = mid * inner,
-                         .row_stride = whole.shape()[a] * inner,
-                         .batch = {}},
-              part);
+  check_apart(op, Matrix::strided(whole, start, outer, mid * inner, whole.shape()[a] * inner).view(), part);
   if (into_whole)
     backend(whole.device()).strided_copy(rest, part, {part.shape(), steps, own}, beta);
   else
