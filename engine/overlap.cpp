@@ -13,24 +13,21 @@ Layout::Layout(const Tensor& t)
 
 Layout::Layout(const MatrixView& m)
     : data_(static_cast<const std::byte*>(m.data)), item_(static_cast<int64_t>(size_of(m.dtype))) {
-  struct Dim {
-    int64_t stride, count;
-  };
-  std::array<Dim, 4> dims{{{m.row_stride, m.rows},
-                           {m.col_stride, m.cols},
-                           {m.batch.stride[0], m.batch.count[0]},
-                           {m.batch.stride[1], m.batch.count[1]}}};
-  if (std::any_of(dims.begin(), dims.end(), [](const Dim& d) { return d.count == 0; })) return;
-  std::sort(dims.begin(), dims.end(), [](const Dim& a, const Dim& b) { return a.stride < b.stride; });
+  if (m.extent() == 0) return;
+  std::array<std::pair<int64_t, int64_t>, 4> dims{{{m.row_stride, m.rows},
+                                                   {m.col_stride, m.cols},
+                                                   {m.batch.stride[0], m.batch.count[0]},
+                                                   {m.batch.stride[1], m.batch.count[1]}}};
+  std::sort(dims.begin(), dims.end());
   width_ = extent_ = 1;
-  for (const Dim& dim : dims) {
-    if (dim.count == 1) continue;
-    if (dim.stride < extent_) repeats_ = true;
-    if (dim.stride == width_ && extent_ == width_)
-      width_ *= dim.count;
+  for (const auto& [stride, count] : dims) {
+    if (count == 1) continue;
+    if (stride < extent_) repeats_ = true;
+    if (stride == width_ && extent_ == width_)
+      width_ *= count;
     else
-      grid_ = std::gcd(grid_, dim.stride);
-    extent_ += dim.stride * (dim.count - 1);
+      grid_ = std::gcd(grid_, stride);
+    extent_ += stride * (count - 1);
   }
 }
 
@@ -43,18 +40,11 @@ bool Layout::apart_from(const Layout& other) const {
   return width_ <= column && column + other.width_ <= grid;
 }
 
-namespace {
-
-[[noreturn]] void refuse(const char* op) {
-  fail(op,
-       ": the output lies in the memory of an input, which would be overwritten while it is "
-       "read; give the output memory of its own");
-}
-
-}  // namespace
-
 void check_apart(const char* op, const Layout& output, const Layout& input) {
-  if (!output.apart_from(input)) refuse(op);
+  if (!output.apart_from(input))
+    fail(op,
+         ": the output lies in the memory of an input, which would be overwritten while it is "
+         "read; give the output memory of its own");
 }
 
 void check_apart_or_same(const char* op, const Tensor& output, const Tensor& input) {
