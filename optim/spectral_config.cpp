@@ -4,34 +4,38 @@
 
 namespace borealis {
 
-namespace {
-
-void need(bool ok, const SpectralConfig& c, const char* what, double value, const char* rule) {
-  if (!ok) fail(c.name, ": ", what, " is ", value, ", but ", rule);
+bool balances(const SpectralConfig& c, int64_t m, int64_t n, Neurons neurons) {
+  if (c.direction.balance == Balance::none) return false;
+  switch (c.where) {
+    case Where::tall: return m > n;
+    case Where::nonsquare: return m != n;
+    case Where::wide: return m < n;
+    case Where::up_gate: return m > n && neurons == Neurons::rows;
+  }
+  return false;
 }
 
-bool from_zero(double x) { return x >= 0 && std::isfinite(x); }
-
-void check_numbers(const SpectralConfig& c) {
+void check(const SpectralConfig& c) {
+  const auto need = [&](bool ok, const char* what, double value, const char* rule) {
+    if (!ok) fail(c.name, ": ", what, " is ", value, ", but ", rule);
+  };
+  const auto from_zero = [](double x) { return x >= 0 && std::isfinite(x); };
   const AuroraOptions& o = c.direction;
   const double K = o.pp_iterations;
-  need(c.mu > 0 && c.mu < 1, c, "mu", c.mu, "must lie between 0 and 1");
-  need(K >= 1 && K <= 100, c, "pp_iterations", K, "must lie from 1 to 100");
-  need(o.balance == Balance::paper ? o.pp_beta >= 0 && o.pp_beta < 1 : o.pp_beta > 0 && std::isfinite(o.pp_beta), c,
+  need(c.mu > 0 && c.mu < 1, "mu", c.mu, "must lie between 0 and 1");
+  need(K >= 1 && K <= 100, "pp_iterations", K, "must lie from 1 to 100");
+  need(o.balance == Balance::paper ? o.pp_beta >= 0 && o.pp_beta < 1 : o.pp_beta > 0 && std::isfinite(o.pp_beta),
        "pp_beta", o.pp_beta,
        o.balance == Balance::paper ? "the paper's form takes 0 <= pp_beta < 1" : "must be a number above 0");
-  need(from_zero(c.weight_decay), c, "the weight decay", c.weight_decay, "it must be a number of at least 0");
-  need(from_zero(c.pre_eps), c, "pre_eps", c.pre_eps, "it must be a number of at least 0");
-  need(from_zero(c.post_eps), c, "post_eps", c.post_eps, "it must be a number of at least 0");
-  need(from_zero(c.floor), c, "floor", c.floor, "it must be a number of at least 0");
-  need(from_zero(c.contra) && c.contra < 1, c, "contra", c.contra, "it must lie in [0, 1)");
-  need(c.beta2 >= 0 && c.beta2 < 1, c, "beta2", c.beta2, "it must lie in [0, 1)");
-  need(std::isfinite(c.alpha) && c.alpha > 0, c, "alpha", c.alpha, "must be a number above 0");
-}
+  need(from_zero(c.weight_decay), "the weight decay", c.weight_decay, "it must be a number of at least 0");
+  need(from_zero(c.pre_eps), "pre_eps", c.pre_eps, "it must be a number of at least 0");
+  need(from_zero(c.post_eps), "post_eps", c.post_eps, "it must be a number of at least 0");
+  need(from_zero(c.floor), "floor", c.floor, "it must be a number of at least 0");
+  need(from_zero(c.contra) && c.contra < 1, "contra", c.contra, "it must lie in [0, 1)");
+  need(c.beta2 >= 0 && c.beta2 < 1, "beta2", c.beta2, "it must lie in [0, 1)");
+  need(std::isfinite(c.alpha) && c.alpha > 0, "alpha", c.alpha, "must be a number above 0");
 
-// Settings of which one would make another meaningless.
-void check_combinations(const SpectralConfig& c) {
-  const AuroraOptions& o = c.direction;
+  // Settings of which one would make another meaningless.
   const bool no_factor = o.polar == Polar::identity || o.polar == Polar::soft12;
   if (o.balance != Balance::none && no_factor)
     fail(c.name, ": balance=", name(o.balance), " evens out the rows of a polar factor, but polar=", name(o.polar),
@@ -59,24 +63,6 @@ void check_combinations(const SpectralConfig& c) {
   if (c.scale == Scale::update_rms && c.restore != Restore::none)
     fail(c.name, ": scale=update_rms and restore=", name(c.restore),
          " both set the update's length; leave one of them out");
-}
-
-}  // namespace
-
-bool balances(const SpectralConfig& c, int64_t m, int64_t n, Neurons neurons) {
-  if (c.direction.balance == Balance::none) return false;
-  switch (c.where) {
-    case Where::tall: return m > n;
-    case Where::nonsquare: return m != n;
-    case Where::wide: return m < n;
-    case Where::up_gate: return m > n && neurons == Neurons::rows;
-  }
-  return false;
-}
-
-void check(const SpectralConfig& c) {
-  check_numbers(c);
-  check_combinations(c);
 }
 
 }  // namespace borealis
