@@ -24,12 +24,6 @@ void bring_to(const Matrix& U, const Tensor& norm_squares) {
   scale_each(U, U, norm_ratio(norm_squares, frobenius_squares(U)));
 }
 
-// Tᵀ's rows are T's columns.
-Matrix longer_side_as_rows(const Tensor& U) {
-  const Matrix X = U;
-  return X.rows() >= X.cols() ? X : X.t();
-}
-
 }  // namespace
 
 // --- momentum --------------------------------------------------------------------------------
@@ -124,43 +118,40 @@ void divide_by_row_moment(const SpectralConfig& c, const Matrix& Y, const Tensor
   scale_rows(Y, inverse_norm(v, 1, c.post_eps, 0), Y);
 }
 
-void post(const SpectralConfig& c, const Tensor& u, const Tensor& V, int64_t step) {
-  const Matrix U = u;
-  const double even =  // length of a row of a tall polar factor whose rows are equally long
-      std::sqrt(static_cast<double>(U.cols()) / static_cast<double>(U.rows()));
-  switch (c.post) {
-    case Post::none: return;
-    case Post::even_rows:
-      if (U.rows() > U.cols()) scale_rows(U, inverse_norm(row_sum_squares(U), 1 / even, c.post_eps / even, 0), U);
-      return;
-    case Post::even_rows_moment:
-      if (U.rows() > U.cols()) {
-        // v/(1 − β₂ᵗ) is the mean: early updates are not too long.
-        axpby(V, 1 - c.beta2, row_sum_squares(U).reshape(V.shape()), c.beta2);
-        const double mean = 1 / std::sqrt(1 - std::pow(c.beta2, static_cast<double>(step)));
-        scale_rows(U, inverse_norm(V, mean / even, c.post_eps / even, 0), U);
-      }
-      return;
-    case Post::row_moment: return divide_by_row_moment(c, U, V);
-    case Post::longer_moment: return divide_by_row_moment(c, longer_side_as_rows(u), V);
-    case Post::element_moment: return backend(u.device()).second_moment(u, V, u, c.beta2, c.post_eps);
-    case Post::columns_rows:
-      scale_rows(U.t(), row_factors(U.t(), 1, 0), U.t());
-      return scale_rows(U, row_factors(U, 1, 0), U);
-  }
-}
-
 }  // namespace
 
-void postcondition(const SpectralConfig& c, const Tensor& U, const Tensor& X, const Tensor& V, int64_t step) {
+void postcondition(const SpectralConfig& c, const Tensor& u, const Tensor& X, const Tensor& V, int64_t step) {
+  const Matrix U = u;
+  const auto m = static_cast<double>(U.rows()), n = static_cast<double>(U.cols());
   Tensor target;
   if (c.restore == Restore::update) target = frobenius_squares(U);
   if (c.restore == Restore::input) target = frobenius_squares(X);
-  if (c.restore == Restore::polar) {
-    target = Tensor({U.size(0)}, U.dtype(), U.device());
-    target.fill(static_cast<double>(std::min(U.size(1), U.size(2))));
+  if (c.restore == Restore::polar) target = Tensor::full({u.size(0)}, std::min(m, n), u.dtype(), u.device());
+  switch (c.post) {
+    case Post::none: break;
+    case Post::even_rows:
+    case Post::even_rows_moment: {
+      if (m <= n) break;
+      Tensor squares = row_sum_squares(U);
+      double scale = 1;
+      if (c.post == Post::even_rows_moment) {
+        // v/(1 − β₂ᵗ) is the mean: early updates are not too long.
+        axpby(V, 1 - c.beta2, squares.reshape(V.shape()), c.beta2);
+        squares = V;
+        scale = 1 / std::sqrt(1 - std::pow(c.beta2, static_cast<double>(step)));
+      }
+      const double even = std::sqrt(n / m);  // length of a row of a polar factor whose rows are equally long
+      scale_rows(U, inverse_norm(squares, scale / even, c.post_eps / even, 0), U);
+      break;
+    }
+    case Post::row_moment: divide_by_row_moment(c, U, V); break;
+    case Post::longer_moment: divide_by_row_moment(c, m >= n ? U : U.t(), V); break;
+    case Post::element_moment: backend(u.device()).second_moment(u, V, u, c.beta2, c.post_eps); break;
+    case Post::columns_rows:
+      scale_rows(U.t(), row_factors(U.t(), 1, 0), U.t());
+      scale_rows(U, row_factors(U, 1, 0), U);
+      break;
   }
-  post(c, U, V, step);
   if (target) bring_to(U, target);
 }
 
@@ -178,17 +169,6 @@ double scale_factor(const SpectralConfig& c, double m, double n) {
   return c.alpha;
 }
 
-namespace {
-
-// What of W is to decay: W where U_ij W_ij > 0, else 0.
-Tensor agreeing(const Tensor& W, const Tensor& U) {
-  const Tensor agree = binary("cautious", BinaryOp::mul, U, W);
-  backend(W.device()).unary(UnaryOp::sign, agree, agree, 0);
-  return binary("cautious", BinaryOp::mul, unary(UnaryOp::relu, agree), W);
-}
-
-}  // namespace
-
 void apply(const SpectralConfig& c, const Tensor& W, const Tensor& u, double lr, const Tensor& record) {
   const Matrix U = u;
   const double scale = scale_factor(c, static_cast<double>(U.rows()), static_cast<double>(U.cols()));
@@ -198,7 +178,12 @@ void apply(const SpectralConfig& c, const Tensor& W, const Tensor& u, double lr,
   };
   switch (c.decay) {
     case Decay::decoupled: return descend(u, scale, c.weight_decay);
-    case Decay::cautious: descend(agreeing(W, u), c.weight_decay, 0); return descend(u, scale, 0);
+    case Decay::cautious: {
+      // What of W is to decay: W where U_ij W_ij > 0, else 0.
+      const Tensor agree = unary(UnaryOp::sign, binary("cautious", BinaryOp::mul, u, W));
+      descend(binary("cautious", BinaryOp::mul, unary(UnaryOp::relu, agree), W), c.weight_decay, 0);
+      return descend(u, scale, 0);
+    }
     case Decay::hyperball: {
       // The update is as long as W, so that lr is a relative length; the scale drops out.
       const Tensor length = frobenius_squares(W);
