@@ -7,10 +7,6 @@ namespace borealis {
 
 namespace {
 
-// ZᵀZ is made definite by a ridge of this part of its mean eigenvalue: well above the rounding of
-// the Gram product, well below what moves a leverage score.
-double ridge(DType dtype) { return dtype == DType::f64 ? 1e-13 : 3e-5; }
-
 // Algorithm 3 of the paper: with X₀ = G/‖G‖_F and D₋₁ = I, K times
 //   D_k = D_{k−1}^β diag(r)^(1−β)  with r the row lengths of X_k,   X_{k+1} = polar(D_k⁻¹ X_k).
 Matrix paper_direction(const Matrix& G, const AuroraOptions& o) {
@@ -39,11 +35,13 @@ Matrix aurora_direction(const Matrix& G, const AuroraOptions& o) {
   if (o.balance == Balance::riemannian) return riemannian_direction(G, {.polar = o.polar});
 
   const double even = static_cast<double>(G.cols()) / static_cast<double>(G.rows());
+  // ZᵀZ is made definite by a ridge of this part of its mean eigenvalue: well above the rounding of
+  // the Gram product, well below what moves a leverage score.
+  const double ridge = G.dtype() == DType::f64 ? 1e-13 : 3e-5;
   const Tensor d = inverse_norm(row_sum_squares(G), 1, 0, o.row_norm_eps);
   for (int k = 1; k < o.pp_iterations; ++k) {
     const Matrix Z = scale_rows(d, G);
-    const Tensor r2 =
-        o.balance == Balance::published ? row_sum_squares(polar(Z, o.polar)) : leverage_scores(Z, ridge(Z.dtype()));
+    const Tensor r2 = o.balance == Balance::published ? row_sum_squares(polar(Z, o.polar)) : leverage_scores(Z, ridge);
     backend(G.device()).rebalance(d, r2, even, o.pp_beta, o.row_sq_eps);
   }
   return polar(scale_rows(d, G), o.polar);

@@ -9,8 +9,6 @@ namespace borealis {
 
 namespace {
 
-constexpr PolarStep muon_step{3.4445, -4.7750, 2.0315};
-constexpr PolarStep simple_step{2, -1.5, 0.5};
 constexpr PolarStep newton_step{1.5, -0.5, 0};
 
 template <size_t n> constexpr std::array<PolarStep, n> times(const PolarStep& step) {
@@ -18,8 +16,8 @@ template <size_t n> constexpr std::array<PolarStep, n> times(const PolarStep& st
   steps.fill(step);
   return steps;
 }
-constexpr auto quintic5 = times<5>(muon_step);
-constexpr auto simple_quintic12 = times<12>(simple_step);
+constexpr auto quintic5 = times<5>({3.4445, -4.7750, 2.0315});
+constexpr auto simple_quintic12 = times<12>({2, -1.5, 0.5});
 
 // The best odd cubic on [a, b], from [0.00085, 1] on; each maps its interval to [1 − e, 1 + e], the
 // next one's interval. No safety: a singular value above 1.0004 would end up near −1, which the
@@ -156,12 +154,6 @@ Matrix iterate_gram(Matrix X, const PolarTable& table) {
   return X;
 }
 
-// X ← X S,  S_jj = (Σ_i |XᵀX|_ij)^−½.
-void even_columns(const Matrix& X) {
-  const Tensor sizes = unary(UnaryOp::sqrt, unary(UnaryOp::square, gram(X).tensor()));
-  scale_rows(X.t(), inverse_norm(sum(sizes, {-1})), X.t());
-}
-
 }  // namespace
 
 const PolarTable& polar_table(Polar method) { return tables[static_cast<size_t>(method)]; }
@@ -195,7 +187,10 @@ Matrix polar(const Matrix& G, Polar method, PolarForm form) {
   const Matrix tall = wide ? G.t() : G, X = tall.like();
   const PolarTable& table = polar_table(method);
   scale_each(X, tall, inverse_norm(frobenius_squares(G), table.safety, table.eps, 0));
-  if (table.aol) even_columns(X);
+  if (table.aol) {  // X ← X S,  S_jj = (Σ_i |XᵀX|_ij)^−½
+    const Tensor sizes = unary(UnaryOp::sqrt, unary(UnaryOp::square, gram(X).tensor()));
+    scale_rows(X.t(), inverse_norm(sum(sizes, {-1})), X.t());
+  }
   const auto m = static_cast<double>(X.rows()), n = static_cast<double>(X.cols());
   const Matrix U = resolve(form, method, m, n) == PolarForm::gram ? iterate_gram(X, table) : iterate_direct(X, table);
   return wide ? copy(U.t()) : U;
