@@ -125,11 +125,8 @@ std::string mebibytes(uint64_t bytes) { return std::to_string(bytes >> 20) + " M
 
 }  // namespace
 
-Corpus::Corpus(const std::string& text, int64_t T, const std::string& source)
-    : Corpus(text, T, source, Vocabulary(text)) {}
-
-Corpus::Corpus(const std::string& text, int64_t T, const std::string& source, Vocabulary of) try
-    : vocabulary(std::move(of)) {
+Corpus::Corpus(const std::string& text, int64_t T, const std::string& source, std::optional<Vocabulary> of) try
+    : vocabulary(of ? *std::move(of) : Vocabulary(text)) {
   std::vector<int32_t> tokens = vocabulary.encode(text);
   const size_t cut = tokens.size() * 9 / 10;
   if (static_cast<int64_t>(std::min(cut, tokens.size() - cut)) < T + 1)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -66,8 +67,7 @@ struct Corpus {
 
   // Fails when a part is shorter than one block of T tokens and its targets. `source` names the
   // text. The vocabulary is the text's own, or that of a model which is to go on.
-  Corpus(const std::string& text, int64_t T, const std::string& source);
-  Corpus(const std::string& text, int64_t T, const std::string& source, Vocabulary vocabulary);
+  Corpus(const std::string& text, int64_t T, const std::string& source, std::optional<Vocabulary> vocabulary = {});
 };
 
 // The bytes of a file, or of a pipe that ends, such as <(zcat FILE). Fails in one sentence on one
