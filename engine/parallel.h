@@ -62,9 +62,10 @@ template <class F> void parallel_for(int64_t n, int64_t grain, F&& f) {
 }
 
 // f(i) for i in [0, n), in pieces of `grain` neighbours.
-template <class F> void parallel_items(int64_t n, int64_t grain, F&& f) {
-  parallel_for(n, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) f(i);
+template <class F> void parallel_items(int64_t n, int64_t grain, F f) {
+  parallel_for(n, grain, [&f](int64_t begin, int64_t end) {
+    const F g = f;  // a copy on the stack: stores cannot change what it captured
+    for (int64_t i = begin; i < end; ++i) g(i);
   });
 }
 
