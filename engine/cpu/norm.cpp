@@ -18,25 +18,22 @@ void CpuBackend::norm(Span y_span, Span s_span, Span mean_span, Span rstd_span, 
     const int64_t cols = args.cols;
     const T n = static_cast<T>(cols), eps = static_cast<T>(args.eps);
     const T *gain = gain_span.as<T>(), *bias = bias_span.as<T>();
-    parallel_for(args.rows, grain_for(4 * cols), [&](int64_t first, int64_t last) {
-      for (int64_t r = first; r < last; ++r) {
-        const T* x = x_span.as<T>() + r * cols;
-        T* y = y_span.as<T>() + r * cols;
-        if (branch_span) {
-          T* s = s_span.as<T>() + r * cols;
-          each(cols, [=, branch = branch_span.as<T>() + r * cols](int64_t j) { s[j] = x[j] + branch[j]; });
-          x = s;
-        }
-        const T mean = args.center ? lane_sum<T>(cols, [x](int64_t j) { return x[j]; }) / n : T(0);
-        const T var = lane_sum<T>(cols, [=](int64_t j) { return (x[j] - mean) * (x[j] - mean); });
-        const T rstd = 1 / std::sqrt(var / n + eps);
-        // The tests of gain and bias do not change inside the loop: the compiler moves them out.
-        each(cols, [=, g = gain, b = bias](int64_t j) {
-          y[j] = (x[j] - mean) * rstd * (g ? g[j] : T(1)) + (b ? b[j] : T(0));
-        });
-        if (args.center) mean_span.as<T>()[r] = mean;
-        rstd_span.as<T>()[r] = rstd;
+    parallel_items(args.rows, grain_for(4 * cols), [&](int64_t r) {
+      const T* x = x_span.as<T>() + r * cols;
+      T* y = y_span.as<T>() + r * cols;
+      if (branch_span) {
+        T* s = s_span.as<T>() + r * cols;
+        each(cols, [=, branch = branch_span.as<T>() + r * cols](int64_t j) { s[j] = x[j] + branch[j]; });
+        x = s;
       }
+      const T mean = args.center ? lane_sum<T>(cols, [x](int64_t j) { return x[j]; }) / n : T(0);
+      const T var = lane_sum<T>(cols, [=](int64_t j) { return (x[j] - mean) * (x[j] - mean); });
+      const T rstd = 1 / std::sqrt(var / n + eps);
+      // The tests of gain and bias do not change inside the loop: the compiler moves them out.
+      each(cols,
+           [=, g = gain, b = bias](int64_t j) { y[j] = (x[j] - mean) * rstd * (g ? g[j] : T(1)) + (b ? b[j] : T(0)); });
+      if (args.center) mean_span.as<T>()[r] = mean;
+      rstd_span.as<T>()[r] = rstd;
     });
   });
 }

@@ -118,9 +118,9 @@ void CpuBackend::bias_unary(UnaryOp op, Span y, ConstSpan x, ConstSpan bias, dou
   visit(y.dtype, [&]<class T>(T) {
     const T *B = bias.as<T>(), p = static_cast<T>(param);
     with_op<UnaryOps>(op, [&](auto formula) {
-      parallel_for(cols ? x.count / cols : 0, grain_for(formula_work<T> * cols), [&](int64_t first, int64_t last) {
-        for (int64_t at = first * cols; at < last * cols; at += cols)
-          each(cols, [=, Y = y.as<T>() + at, X = x.as<T>() + at](int64_t j) { Y[j] = formula.f(X[j] + B[j], p); });
+      parallel_items(cols ? x.count / cols : 0, grain_for(formula_work<T> * cols), [=](int64_t r) {
+        each(cols,
+             [=, Y = y.as<T>() + r * cols, X = x.as<T>() + r * cols](int64_t j) { Y[j] = formula.f(X[j] + B[j], p); });
       });
     });
   });
@@ -159,16 +159,14 @@ void CpuBackend::bias_unary_grad(UnaryOp op, Span dx, double beta, Span dbias, d
 void CpuBackend::swiglu_grad(Span dh, ConstSpan h, ConstSpan dy, int64_t cols, double beta) {
   visit(dh.dtype, [&]<class T>(T) {
     with_beta<T>(beta, [&](auto put) {
-      parallel_for(cols ? dy.count / cols : 0, grain_for(2 * formula_work<T> * cols), [&](int64_t first, int64_t last) {
-        for (int64_t r = first; r < last; ++r) {
-          const T *a = h.as<T>() + 2 * r * cols, *b = a + cols, *d = dy.as<T>() + r * cols;
-          T *da = dh.as<T>() + 2 * r * cols, *db = da + cols;
-          each(cols, [=](int64_t j) {
-            const T x = a[j], y = b[j], dj = d[j];
-            put(da[j], SwiGlu::da(x, y) * dj);
-            put(db[j], SwiGlu::db(x, y) * dj);
-          });
-        }
+      parallel_items(cols ? dy.count / cols : 0, grain_for(2 * formula_work<T> * cols), [=](int64_t r) {
+        const T *a = h.as<T>() + 2 * r * cols, *b = a + cols, *d = dy.as<T>() + r * cols;
+        T *da = dh.as<T>() + 2 * r * cols, *db = da + cols;
+        each(cols, [=](int64_t j) {
+          const T x = a[j], y = b[j], dj = d[j];
+          put(da[j], SwiGlu::da(x, y) * dj);
+          put(db[j], SwiGlu::db(x, y) * dj);
+        });
       });
     });
   });

@@ -20,11 +20,9 @@ int64_t row_grain(int64_t cols) { return grain_for(4 * cols); }
 
 // Calls f(r, n) for every row r, of which the first n numbers are visible.
 template <class F> void each_row(const RowsArgs& args, F f) {
-  parallel_for(args.rows, row_grain(args.cols), [&](int64_t first, int64_t last) {
-    for (int64_t r = first; r < last; ++r) {
-      const int64_t prefix = args.causal_rows ? r % args.causal_rows + args.causal_offset + 1 : args.cols;
-      f(r, std::clamp<int64_t>(prefix, 0, args.cols));
-    }
+  parallel_items(args.rows, row_grain(args.cols), [=](int64_t r) {
+    const int64_t prefix = args.causal_rows ? r % args.causal_rows + args.causal_offset + 1 : args.cols;
+    f(r, std::clamp<int64_t>(prefix, 0, args.cols));
   });
 }
 
@@ -182,19 +180,14 @@ void CpuBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan ta
     const int32_t* target = targets.as<int32_t>();
     const T n = count.as<T>()[0], scale = n > 0 ? dloss.as<T>()[0] / n : T(0);
     const auto rows = [&](auto put, auto z, auto dz) {
-      parallel_for(targets.count, row_grain(cols), [&](int64_t first, int64_t last) {
-        for (int64_t r = first; r < last; ++r) {
-          const T* x = logits.as<T>() + r * cols;
-          T* dx = dlogits.as<T>() + r * cols;
-          if (target[r] == ignored) {
-            each(cols, [=](int64_t j) { put(dx[j], T(0)); });
-            continue;
-          }
-          const bool there = target[r] >= 0 && target[r] < cols;
-          const T shift = lse.as<T>()[r], d = there ? scale : std::numeric_limits<T>::quiet_NaN();
-          each(cols, [=](int64_t j) { put(dx[j], formulas::logsumexp_grad(z(x[j]), shift, d) * dz(x[j])); });
-          if (there) dx[target[r]] -= d * dz(x[target[r]]);
-        }
+      parallel_items(targets.count, row_grain(cols), [=](int64_t r) {
+        const T* x = logits.as<T>() + r * cols;
+        T* dx = dlogits.as<T>() + r * cols;
+        if (target[r] == ignored) return each(cols, [=](int64_t j) { put(dx[j], T(0)); });
+        const bool there = target[r] >= 0 && target[r] < cols;
+        const T shift = lse.as<T>()[r], d = there ? scale : std::numeric_limits<T>::quiet_NaN();
+        each(cols, [=](int64_t j) { put(dx[j], formulas::logsumexp_grad(z(x[j]), shift, d) * dz(x[j])); });
+        if (there) dx[target[r]] -= d * dz(x[target[r]]);
       });
     };
     with_beta<T>(beta, [&](auto put) { with_cap<T>(cap, [&](auto z, auto dz) { rows(put, z, dz); }); });

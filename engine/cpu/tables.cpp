@@ -67,13 +67,10 @@ template <class T> struct Turn {
 // f(row, head, place of the head in a row, turn) for all heads of all rows.
 template <class T, class F>
 void each_head(int64_t rows, ConstSpan cos, ConstSpan sin, T direction, const RotaryArgs& args, F f) {
-  const int64_t half = args.dim / 2;
-  parallel_for(rows, grain_for(4 * args.heads * args.dim), [&](int64_t first, int64_t last) {
-    for (int64_t r = first; r < last; ++r) {
-      const int64_t angles = cos ? (r % args.t + args.offset) * half : 0;
-      const Turn<T> turn{cos.as<T>() + angles, sin.as<T>() + angles, direction};
-      for (int64_t h = 0; h < args.heads; ++h) f(r, h, h * args.dim, turn);
-    }
+  parallel_items(rows, grain_for(4 * args.heads * args.dim), [=](int64_t r) {
+    const int64_t angles = cos ? (r % args.t + args.offset) * (args.dim / 2) : 0;
+    const Turn<T> turn{cos.as<T>() + angles, sin.as<T>() + angles, direction};
+    for (int64_t h = 0; h < args.heads; ++h) f(r, h, h * args.dim, turn);
   });
 }
 
