@@ -90,6 +90,7 @@ void GuardedMemory::mark(void* data, size_t bytes, size_t) {
 GuardedMemory::Open::Open(GuardedMemory& memory, const char* what)
     : memory_(memory), what_(what), lock_(memory.mutex_) {
   memory_.protect(true);
+  memory_.open_for_ = what;
 }
 
 GuardedMemory::Open::~Open() {
@@ -97,6 +98,7 @@ GuardedMemory::Open::~Open() {
     if (const auto block = memory_.blocks_.find(data); !memory_.is_whole(block))
       memory_.stop(std::string(what_) + " wrote past the end of a tensor of " + std::to_string(block->second.bytes) +
                    " bytes");
+  memory_.open_for_ = nullptr;
   memory_.protect(false);
 }
 
@@ -114,10 +116,23 @@ void GuardedMemory::Open::use(const void* data, size_t bytes) {
   used_.push_back(const_cast<std::byte*>(begin));
 }
 
+size_t GuardedMemory::Open::remaining(const void* data) const {
+  const auto block = memory_.find(data);
+  if (block == memory_.blocks_.end()) return 0;
+  const auto offset = static_cast<size_t>(static_cast<const std::byte*>(data) - block->first);
+  return offset < block->second.bytes ? block->second.bytes - offset : 0;
+}
+
+bool GuardedMemory::owns(const void* address) const {
+  const auto* at = static_cast<const std::byte*>(address);
+  return at >= begin_ && at < end_;
+}
+
 void GuardedMemory::report_touch(const void* address) const {
   const auto* at = static_cast<const std::byte*>(address);
-  if (at < begin_ || at >= end_) return;
+  if (!owns(address)) return;
   const auto block = find(address);
+  if (open_for_) stop(std::string(open_for_) + " touched memory where no tensor is");
   if (block == blocks_.end()) stop("a touch from outside its kernels, where no tensor is");
   stop("a touch from outside its kernels: byte " + std::to_string(at - block->first) + " of a tensor of " +
        std::to_string(block->second.bytes) + " bytes" + (block->second.bytes ? "" : " (it was given back)"));

@@ -32,6 +32,8 @@ class GuardedMemory {
 
     // Stops the program unless [data, data + bytes) lies in one living tensor.
     void use(const void* data, size_t bytes);
+    // From there to the end of the living tensor that holds it; 0 if none does.
+    size_t remaining(const void* data) const;
 
    private:
     GuardedMemory& memory_;
@@ -39,6 +41,8 @@ class GuardedMemory {
     std::lock_guard<std::mutex> lock_;
     std::vector<std::byte*> used_ = {};
   };
+
+  bool owns(const void* address) const;  // whether the address is one of its own, of a tensor or not
 
   // For the handler of SIGSEGV: returns if the address is not in this memory.
   void report_touch(const void* address) const;
@@ -59,6 +63,7 @@ class GuardedMemory {
   std::byte *begin_ = nullptr, *end_ = nullptr;  // reserved
   std::byte* top_ = nullptr;                     // blocks end here
   Blocks blocks_;
+  const char* open_for_ = nullptr;                      // what is done now
   std::map<size_t, std::vector<std::byte*>> released_;  // capacity -> blocks
   std::mutex mutex_;
 };

@@ -1,0 +1,120 @@
+// What CUDA's calls give back, and the order in which streams work.
+#include "tests/stand_in/calls.h"
+#include "tests/stand_in/device.h"
+#include "tests/stand_in/kernels.h"
+
+using namespace borealis;
+using stand_in::controls;
+using stand_in::counts;
+
+TEST_CASE("stand-in: what hardware refuses is refused with its code, once") {
+  TestDevice on;
+  float* y = on.put(std::vector<float>(1));
+  const auto code = [&](dim3 blocks, dim3 threads, size_t shared) {
+    const cudaError_t given = kernels::plain(y, 1, blocks, threads, shared, on.stream);
+    CHECK(cudaPeekAtLastError() == given);
+    CHECK(cudaGetLastError() == given);
+    CHECK(cudaGetLastError() == cudaSuccess);
+    return given;
+  };
+  CHECK(code(1, 1024, 0) == cudaSuccess);
+  CHECK(code(1, 1025, 0) == cudaErrorInvalidValue);
+  CHECK(code(1, dim3(32, 33), 0) == cudaErrorInvalidValue);
+  CHECK(code(1, dim3(1, 1, 65), 0) == cudaErrorInvalidValue);
+  CHECK(code(1, 0, 0) == cudaErrorInvalidValue);
+  CHECK(code(0, 32, 0) == cudaErrorInvalidValue);
+  CHECK(code(dim3(1, 65536), 32, 0) == cudaErrorInvalidValue);
+  CHECK(code(dim3(1, 1, 65536), 32, 0) == cudaErrorInvalidValue);
+  CHECK(code(2147483648u, 32, 0) == cudaErrorInvalidValue);
+  CHECK(code(1, 32, 48 << 10) == cudaSuccess);
+  CHECK(code(1, 32, (48 << 10) + 1) == cudaErrorInvalidValue);
+  CHECK(kernels::allow_shared((99 << 10) + 1) == cudaErrorInvalidValue);
+  CHECK(cudaGetLastError() == cudaErrorInvalidValue);
+  CHECK(kernels::allow_shared(60 << 10) == cudaSuccess);
+  CHECK(code(1, 32, 60 << 10) == cudaSuccess);
+  CHECK(code(1, 32, (60 << 10) + 1) == cudaErrorInvalidValue);
+  CHECK(kernels::allow_shared(48 << 10) == cudaSuccess);
+  CHECK(std::string(cudaGetErrorString(cudaErrorInvalidValue)) == "invalid argument");
+}
+
+TEST_CASE("stand-in: memory runs out, is given back, and is not what it was") {
+  void *a = nullptr, *b = nullptr;
+  controls.memory = 1000;
+  CHECK(cudaMalloc(&a, 600) == cudaSuccess);
+  CHECK(cudaMalloc(&b, 600) == cudaErrorMemoryAllocation);
+  CHECK(b == nullptr);
+  CHECK(cudaGetLastError() == cudaErrorMemoryAllocation);
+  size_t free = 0, total = 0;
+  CHECK(cudaMemGetInfo(&free, &total) == cudaSuccess);
+  CHECK(free == 400);
+  CHECK(cudaFree(a) == cudaSuccess);
+  CHECK(cudaFree(a) == cudaErrorInvalidValue);
+  CHECK(cudaGetLastError() == cudaErrorInvalidValue);
+  controls.memory = size_t{16} << 30;
+  TestDevice on;
+  const float fresh = on.get(on.room<float>(1), 1)[0];
+  CHECK(fresh != fresh);
+}
+
+TEST_CASE("stand-in: a stream that lags works when somebody waits, in order") {
+  controls.lag = 100;
+  TestDevice on;
+  float *ring = nullptr, *back = nullptr;
+  REQUIRE(cudaMallocHost(&ring, sizeof(float)) == cudaSuccess);
+  REQUIRE(cudaMallocHost(&back, sizeof(float)) == cudaSuccess);
+  auto* y = on.room<float>(1);
+  cudaEvent_t event = nullptr;
+  REQUIRE(cudaEventCreateWithFlags(&event, cudaEventDisableTiming) == cudaSuccess);
+
+  *ring = 1, *back = -1;
+  REQUIRE(cudaMemcpyAsync(y, ring, sizeof(float), cudaMemcpyHostToDevice, on.stream) == cudaSuccess);
+  REQUIRE(cudaEventRecord(event, on.stream) == cudaSuccess);
+  REQUIRE(kernels::plain(y, 1, 1, 32, 0, on.stream) == cudaSuccess);
+  REQUIRE(cudaMemcpyAsync(back, y, sizeof(float), cudaMemcpyDeviceToHost, on.stream) == cudaSuccess);
+  CHECK(*back == -1);
+  REQUIRE(cudaEventSynchronize(event) == cudaSuccess);
+  *ring = 5;  // may be written from now on
+  CHECK(*back == -1);
+  CHECK(cudaStreamQuery(on.stream) == cudaErrorNotReady);
+  REQUIRE(cudaStreamSynchronize(on.stream) == cudaSuccess);
+  CHECK(*back == 2);
+  CHECK(cudaStreamQuery(on.stream) == cudaSuccess);
+
+  // Written too early, the ring's later number is what arrives.
+  REQUIRE(cudaMemcpyAsync(y, ring, sizeof(float), cudaMemcpyHostToDevice, on.stream) == cudaSuccess);
+  *ring = 7;
+  CHECK(on.get(y, 1)[0] == 7);
+
+  // Pageable memory may be written at once; a second stream waits for the event.
+  TestDevice other;
+  float pageable = 20;
+  REQUIRE(cudaMemcpyAsync(y, &pageable, sizeof(float), cudaMemcpyHostToDevice, on.stream) == cudaSuccess);
+  pageable = 30;
+  REQUIRE(cudaEventRecord(event, on.stream) == cudaSuccess);
+  REQUIRE(cudaStreamWaitEvent(other.stream, event) == cudaSuccess);
+  CHECK(other.get(y, 1)[0] == 20);
+  REQUIRE(cudaEventDestroy(event) == cudaSuccess);
+  REQUIRE(cudaFreeHost(ring) == cudaSuccess);
+  REQUIRE(cudaFreeHost(back) == cudaSuccess);
+  controls.lag = 0;
+}
+
+TEST_CASE("stand-in: launches, copies, waits and allocations are counted") {
+  TestDevice on;
+  const stand_in::Counts before = counts;
+  float* y = on.put(std::vector<float>(1));
+  REQUIRE(kernels::plain(y, 1, 1, 32, 0, on.stream) == cudaSuccess);
+  CHECK(counts.allocations == before.allocations + 1);
+  CHECK(counts.launches == before.launches + 1);
+  CHECK(counts.copies == before.copies + 1);
+  CHECK(counts.waits == before.waits);
+  CHECK(on.get(y, 1)[0] == 1);
+  CHECK(counts.waits == before.waits + 1);  // for memory that is not pinned
+}
+
+TEST_CASE("stand-in: a backend's calls, at once and with work held back") {
+  CHECK(square_of(3) == 9);
+  controls.lag = 1000;
+  CHECK(square_of(5) == 25);
+  controls.lag = 0;
+}
