@@ -78,7 +78,13 @@ std::string describe(unsigned id) {
   return text.str();
 }
 
-void body() { kernel->run(); }
+void body() {
+  try {
+    kernel->run();
+  } catch (const Fault& fault) {
+    fault_text = fault.what();
+  }
+}
 
 void run_thread(unsigned id) {
   Thread& thread = threads[id];
@@ -164,8 +170,16 @@ void raise(const std::string& text) {
   std::ostringstream place;
   place << text << " (block " << now.block.x << ',' << now.block.y << ',' << now.block.z << ", thread " << now.thread.x
         << ',' << now.thread.y << ',' << now.thread.z << ')';
-  fault_text = place.str();
-  while (true) fiber::suspend();
+  throw Fault(place.str());
+}
+
+void stop_thread(const std::string& text) {
+  try {
+    raise(text);
+  } catch (const Fault& fault) {
+    fault_text = fault.what();
+  }
+  fiber::suspend();
 }
 
 void run_grid(const Kernel& what, dim3 blocks, dim3 size, size_t shared_bytes) {

@@ -45,13 +45,16 @@ class Kernel {
 
 void run_grid(const Kernel& kernel, dim3 blocks, dim3 threads, size_t shared_bytes);
 
-// Stops the block, or if no kernel runs the caller, by a Fault.
+// Throws a Fault, which in a kernel names the thread and ends the grid.
 [[noreturn]] void raise(const std::string& text);
 template <class... Parts> [[noreturn]] void fault(const Parts&... parts) {
   std::ostringstream text;
   (text << ... << parts);
   raise(text.str());
 }
+
+// The same where nothing may be thrown: in a kernel, it goes no further.
+void stop_thread(const std::string& text);
 
 // --- where threads meet -----------------------------------------------------------------------------
 
