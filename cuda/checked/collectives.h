@@ -2,7 +2,6 @@
 // have returned or come to another place; a barrier that some threads of the block do not reach.
 #pragma once
 
-#include <bit>
 #include <cstring>
 #include <type_traits>
 
@@ -18,17 +17,15 @@ namespace borealis::stand_in {
 
 template <class T> T shuffle(unsigned mask, T value, int lane, int width, bool in_range, Where where) {
   static_assert(std::is_arithmetic_v<T>, "shuffles move numbers");
-  if (width < 1 || width > 32 || !std::has_single_bit(static_cast<unsigned>(width)))
-    fault("a shuffle's width is ", width, ", but must be a power of two up to 32");
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof value);
-  bits = meet_warp(Meeting::shuffle, mask, bits, in_range ? static_cast<unsigned>(lane) : now.id % 32, where);
+  bits = meet_warp(Meeting::shuffle, mask, bits, in_range ? static_cast<unsigned>(lane) : now.id % 32, width, where);
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
 
 inline int lane() { return static_cast<int>(now.id % 32); }
-inline int part(int width) { return lane() / width * width; }  // the first lane of the caller's part of the warp
+inline int part(int width) { return lane() & -width; }  // the first lane of the caller's part of the warp
 
 }  // namespace borealis::stand_in
 
@@ -45,7 +42,7 @@ inline int __syncthreads_and(int yes, borealis::stand_in::Where where = borealis
   return borealis::stand_in::meet_block(yes == 0, where) == 0;
 }
 inline void __syncwarp(unsigned mask = ~0u, borealis::stand_in::Where where = borealis::stand_in::Where::current()) {
-  borealis::stand_in::meet_warp(borealis::stand_in::Meeting::sync, mask, 0, 0, where);
+  borealis::stand_in::meet_warp(borealis::stand_in::Meeting::sync, mask, 0, 0, 32, where);
 }
 
 template <class T>
@@ -76,7 +73,7 @@ T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32,
 inline unsigned __ballot_sync(unsigned mask, int yes,
                               borealis::stand_in::Where where = borealis::stand_in::Where::current()) {
   return static_cast<unsigned>(
-      borealis::stand_in::meet_warp(borealis::stand_in::Meeting::vote, mask, yes != 0, 0, where));
+      borealis::stand_in::meet_warp(borealis::stand_in::Meeting::vote, mask, yes != 0, 0, 32, where));
 }
 inline int __any_sync(unsigned mask, int yes, borealis::stand_in::Where where = borealis::stand_in::Where::current()) {
   return __ballot_sync(mask, yes, where) != 0;

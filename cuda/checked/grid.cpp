@@ -1,6 +1,7 @@
 #include "cuda/checked/grid.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <queue>
 #include <utility>
@@ -182,6 +183,8 @@ void stop_thread(const std::string& text) {
   fiber::suspend();
 }
 
+void trap() { fault("__trap"); }
+
 void run_grid(const Kernel& what, dim3 blocks, dim3 size, size_t shared_bytes) {
   kernel = &what;
   now = {};
@@ -237,12 +240,14 @@ unsigned meet_block(bool yes, Where where) {
   return static_cast<unsigned>(threads[now.id].result);
 }
 
-uint64_t meet_warp(Meeting kind, unsigned mask, uint64_t value, unsigned source, Where where) {
+uint64_t meet_warp(Meeting kind, unsigned mask, uint64_t value, unsigned source, int width, Where where) {
   if (!now.in_kernel) fault("a warp's meeting outside a kernel");
   const unsigned lane = now.id % 32, first = now.id - lane;
   const auto lanes = static_cast<unsigned>(std::min<size_t>(32, threads.size() - first));
   const unsigned all = lanes == 32 ? ~0u : (1u << lanes) - 1;
   const auto in = [](unsigned set, unsigned i) { return (set >> i & 1) != 0; };
+  if (width < 1 || width > 32 || !std::has_single_bit(static_cast<unsigned>(width)))
+    fault("a shuffle's width is ", width, ", but must be a power of two up to 32");
   if (!in(mask, lane)) fault("lane ", lane, " is not in its mask at ", text_of(where));
   if ((mask & ~all) != 0) fault("a mask names lanes that this warp of ", lanes, " has not, at ", text_of(where));
   if (kind == Meeting::shuffle && !in(mask, source))

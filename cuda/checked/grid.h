@@ -38,9 +38,8 @@ extern Now now;
 class Kernel {
  public:
   virtual ~Kernel() = default;
-  virtual void run() const = 0;  // one thread
-  virtual const void* arguments() const = 0;
-  virtual size_t bytes_of_arguments() const = 0;
+  virtual void run() const = 0;      // one thread
+  virtual size_t bytes() const = 0;  // of this object
 };
 
 void run_grid(const Kernel& kernel, dim3 blocks, dim3 threads, size_t shared_bytes);
@@ -56,14 +55,16 @@ template <class... Parts> [[noreturn]] void fault(const Parts&... parts) {
 // The same where nothing may be thrown: in a kernel, it goes no further.
 void stop_thread(const std::string& text);
 
+[[noreturn]] void trap();
+
 // --- where threads meet -----------------------------------------------------------------------------
 
 // The block's barrier: how many threads came with `yes`.
 unsigned meet_block(bool yes, Where where);
 
 // A meeting of a warp's lanes in `mask`. sync: nothing; vote: the lanes whose value is not 0; shuffle: the
-// value of the lane `source`.
+// value of the lane `source`; `width` is that of its parts of the warp.
 enum class Meeting { sync, vote, shuffle };
-uint64_t meet_warp(Meeting kind, unsigned mask, uint64_t value, unsigned source, Where where);
+uint64_t meet_warp(Meeting kind, unsigned mask, uint64_t value, unsigned source, int width, Where where);
 
 }  // namespace borealis::stand_in

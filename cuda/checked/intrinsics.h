@@ -48,4 +48,4 @@ template <class T> T __ldcg(const T* at) { return *at; }
 template <class T> void __stcs(T* at, T value) { *at = value; }
 template <class T> void __stcg(T* at, T value) { *at = value; }
 
-[[noreturn]] inline void __trap() { borealis::stand_in::fault("__trap"); }
+[[noreturn]] inline void __trap() { borealis::stand_in::trap(); }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstring>
-#include <memory>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -36,16 +35,15 @@ template <class... P> class KernelOf final : public Kernel {
  public:
   KernelOf(void (*kernel)(P...), P... arguments) : kernel_(kernel), arguments_(arguments...) {}
   void run() const override { std::apply(kernel_, arguments_); }
-  const void* arguments() const override { return &arguments_; }
-  size_t bytes_of_arguments() const override { return sizeof arguments_; }
+  size_t bytes() const override { return sizeof *this; }
 
  private:
   void (*kernel_)(P...);
   std::tuple<P...> arguments_;
 };
 
-cudaError_t launch(const cudaLaunchConfig_t& config, const void* address, std::shared_ptr<const Kernel> kernel,
-                   Pointers pointers);
+// `kernel` is owned from then on. (A pointer that counts would be of atomic operations, here where sources are watched.)
+cudaError_t launch(const cudaLaunchConfig_t& config, const void* address, const Kernel* kernel, Pointers pointers);
 
 }  // namespace borealis::stand_in
 
@@ -58,7 +56,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   return [&](P... copies) {
     borealis::stand_in::Pointers pointers;
     (pointers.add(copies), ...);
-    return borealis::stand_in::launch(*config, reinterpret_cast<const void*>(kernel),
-                                      std::make_shared<const Call>(kernel, copies...), std::move(pointers));
+    return borealis::stand_in::launch(*config, reinterpret_cast<const void*>(kernel), new Call(kernel, copies...),
+                                      std::move(pointers));
   }(std::forward<A>(arguments)...);
 }

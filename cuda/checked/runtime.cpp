@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <string>
 
 #include <cxxabi.h>
@@ -66,8 +67,8 @@ cudaError_t told(cudaError_t code) {
   return code;
 }
 
-cudaError_t launch(const cudaLaunchConfig_t& config, const void* address, std::shared_ptr<const Kernel> kernel,
-                   Pointers pointers) {
+cudaError_t launch(const cudaLaunchConfig_t& config, const void* address, const Kernel* owned, Pointers pointers) {
+  const std::shared_ptr<const Kernel> kernel(owned);
   const dim3 blocks = config.gridDim, threads = config.blockDim;
   const auto within = [](unsigned n, unsigned most) { return n >= 1 && n <= most; };
   const bool fits = within(blocks.x, limits::blocks_x) && within(blocks.y, limits::blocks_yz) &&
@@ -87,13 +88,12 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* address, std::s
       if (at) use_tensor(at);
     for (const void* at : pointers.possible)
       if (memory().owns(at)) use_tensor(at);
-    watch::launch_begins(name, kernel->arguments(), kernel->bytes_of_arguments());
+    watch::launch_begins(name, kernel.get(), kernel->bytes());
     try {
       run_grid(*kernel, blocks, threads, shared);
     } catch (const Fault& fault) {
       throw Fault(name + ": " + fault.what());
     }
-    watch::launch_ends();
   });
   return cudaSuccess;
 }

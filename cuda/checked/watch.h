@@ -16,10 +16,9 @@ void copied(void* dst, const void* src, size_t bytes);
 // A Fault if some of it was never written.
 void check(const char* what, const void* data, size_t bytes);
 
-void launch_begins(const std::string& name, const void* arguments, size_t bytes_of_arguments);
+void launch_begins(const std::string& name, const void* kernel, size_t bytes);  // and its arguments
 void block_begins();
 void block_ends();
-void launch_ends();
 
 void atomic(void* at, size_t bytes);
 void fence();
