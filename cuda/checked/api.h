@@ -6,16 +6,17 @@
 
 #include "vectors.h"
 
-enum [[nodiscard]] cudaError_t{cudaSuccess = 0,
-                               cudaErrorInvalidValue = 1,
-                               cudaErrorMemoryAllocation = 2,
-                               cudaErrorInvalidDevice = 101,
-                               cudaErrorInvalidResourceHandle = 400,
-                               cudaErrorNotReady = 600,
-                               cudaErrorLaunchOutOfResources = 701};
+// clang-format off
+enum [[nodiscard]] cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorNotReady = 600
+};
+// clang-format on
 cudaError_t cudaGetLastError();
 cudaError_t cudaPeekAtLastError();
-const char* cudaGetErrorName(cudaError_t code);
 const char* cudaGetErrorString(cudaError_t code);
 
 // --- the device -------------------------------------------------------------------------------------------
@@ -30,7 +31,6 @@ cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
-cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaDeviceSynchronize();
 
@@ -42,9 +42,6 @@ constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDis
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
-cudaError_t cudaStreamQuery(cudaStream_t stream);
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
-cudaError_t cudaEventCreate(cudaEvent_t* event);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);

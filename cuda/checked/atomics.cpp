@@ -1,38 +1,20 @@
 #include "cuda/checked/atomics.h"
 
 #include <algorithm>
-#include <type_traits>
 
-#include "cuda/checked/grid.h"
 #include "cuda/checked/watch.h"
 
 namespace borealis::stand_in {
 
-namespace {
-
-template <class T> T updated(Update how, T old, T by) {
-  switch (how) {
-    case Update::add: return old + by;
-    case Update::subtract: return old - by;
-    case Update::min: return std::min(old, by);
-    case Update::max: return std::max(old, by);
-    case Update::exchange: return by;
-    default: break;
-  }
-  if constexpr (std::is_integral_v<T>) {
-    if (how == Update::bits_and) return old & by;
-    if (how == Update::bits_or) return old | by;
-    if (how == Update::increment) return old >= by ? T(0) : old + 1;
-  }
-  fault("an atomic operation that this type does not have");
-}
-
-}  // namespace
-
 template <class T> T update(Update how, T* at, T by) {
   watch::atomic(at, sizeof(T));
   const T old = *at;
-  *at = updated(how, old, by);
+  switch (how) {
+    case Update::add: *at = old + by; break;
+    case Update::min: *at = std::min(old, by); break;
+    case Update::max: *at = std::max(old, by); break;
+    case Update::exchange: *at = by; break;
+  }
   return old;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <unordered_set>
 #include <vector>
 
 #include "cuda/checked/controls.h"
@@ -47,16 +48,10 @@ struct Matrix {
   size_t offset(int64_t entry, int64_t row, int64_t col) const {
     return static_cast<size_t>(entry * stride + col * ld + row) * size_of(type);
   }
-  // Which of the bytes from `first` on it stores something in, more than once: `twice`.
-  void cover(const std::byte* first, std::vector<bool>& bytes, bool& twice) const {
+  template <class F> void for_each(F f) const {
     for (int64_t e = 0; e < batch; ++e)
       for (int64_t j = 0; j < cols; ++j)
-        for (size_t b = 0; b < static_cast<size_t>(rows) * size_of(type); ++b) {
-          const std::byte* at = begin() + offset(e, 0, j) + b;
-          if (at < first || at >= first + bytes.size()) continue;
-          twice = twice || bytes[static_cast<size_t>(at - first)];
-          bytes[static_cast<size_t>(at - first)] = true;
-        }
+        for (int64_t i = 0; i < rows; ++i) f(begin() + offset(e, i, j));
   }
 };
 
@@ -135,17 +130,14 @@ void check_overlaps(const Matrix& C, const Matrix& A, const Matrix& B) {
   const bool interleaved = C.stride >= C.rows && (C.batch - 1) * C.stride + C.rows <= C.ld;
   const auto meets = [&](const Matrix& X) { return X.begin() < C.end() && C.begin() < X.end(); };
   if ((apart || interleaved) && !meets(A) && !meets(B)) return;
-  std::vector<bool> bytes(static_cast<size_t>(C.end() - C.begin()));
-  bool twice = false;
-  C.cover(C.begin(), bytes, twice);
-  if (twice) fault(call, ": entries of the batch overlap in C");
-  for (const Matrix* X : {&A, &B}) {
-    std::vector<bool> inputs(bytes.size());
-    bool any = false;
-    X->cover(C.begin(), inputs, any);
-    for (size_t i = 0; i < bytes.size(); ++i)
-      if (bytes[i] && inputs[i]) fault(call, ": C overlaps ", X == &A ? "A" : "B");
-  }
+  std::unordered_set<const std::byte*> cells;
+  C.for_each([&](const std::byte* at) {
+    if (!cells.insert(at).second) fault(call, ": entries of the batch overlap in C");
+  });
+  for (const Matrix* X : {&A, &B})
+    X->for_each([&](const std::byte* at) {
+      if (cells.contains(at)) fault(call, ": C overlaps ", X == &A ? "A" : "B");
+    });
 }
 
 template <class T> void enqueue(const cublasContext& handle, Product<T> product) {
@@ -180,45 +172,34 @@ cublasStatus_t cublasGetVersion(cublasHandle_t, int* version) {
 }
 
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream) {
-  if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
   handle->stream = &checked(stream, "cublasSetStream");
-  handle->workspace = nullptr, handle->workspace_bytes = 0;
-  return CUBLAS_STATUS_SUCCESS;
+  return cublasSetWorkspace(handle, nullptr, 0);
 }
 
 cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void* workspace, size_t bytes) {
-  if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
   handle->workspace = workspace, handle->workspace_bytes = bytes;
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode) {
-  if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
   handle->math = mode;
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasSetPointerMode(cublasHandle_t handle, cublasPointerMode_t mode) {
-  if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
   handle->pointers = mode;
   return CUBLAS_STATUS_SUCCESS;
 }
 
-const char* cublasGetStatusName(cublasStatus_t status) {
+const char* cublasGetStatusString(cublasStatus_t status) {
   switch (status) {
-    case CUBLAS_STATUS_SUCCESS: return "CUBLAS_STATUS_SUCCESS";
-    case CUBLAS_STATUS_NOT_INITIALIZED: return "CUBLAS_STATUS_NOT_INITIALIZED";
-    case CUBLAS_STATUS_ALLOC_FAILED: return "CUBLAS_STATUS_ALLOC_FAILED";
-    case CUBLAS_STATUS_INVALID_VALUE: return "CUBLAS_STATUS_INVALID_VALUE";
-    case CUBLAS_STATUS_ARCH_MISMATCH: return "CUBLAS_STATUS_ARCH_MISMATCH";
-    case CUBLAS_STATUS_EXECUTION_FAILED: return "CUBLAS_STATUS_EXECUTION_FAILED";
-    case CUBLAS_STATUS_INTERNAL_ERROR: return "CUBLAS_STATUS_INTERNAL_ERROR";
-    case CUBLAS_STATUS_NOT_SUPPORTED: return "CUBLAS_STATUS_NOT_SUPPORTED";
+    case CUBLAS_STATUS_SUCCESS: return "success";
+    case CUBLAS_STATUS_NOT_INITIALIZED: return "the library was not initialized";
+    case CUBLAS_STATUS_INVALID_VALUE: return "an unsupported value or parameter was passed to the function";
+    case CUBLAS_STATUS_NOT_SUPPORTED: return "the functionality requested is not supported";
+    default: return "the function failed to launch on the GPU";
   }
-  return "CUBLAS_STATUS_UNKNOWN";
 }
-
-const char* cublasGetStatusString(cublasStatus_t status) { return cublasGetStatusName(status); }
 
 cublasStatus_t cublasGemmStridedBatchedEx_64(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb,
                                              int64_t m, int64_t n, int64_t k, const void* alpha, const void* a,

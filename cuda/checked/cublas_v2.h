@@ -6,10 +6,15 @@
 
 #include "api.h"
 
-enum [[nodiscard]] cublasStatus_t{CUBLAS_STATUS_SUCCESS = 0,         CUBLAS_STATUS_NOT_INITIALIZED = 1,
-                                  CUBLAS_STATUS_ALLOC_FAILED = 3,    CUBLAS_STATUS_INVALID_VALUE = 7,
-                                  CUBLAS_STATUS_ARCH_MISMATCH = 8,   CUBLAS_STATUS_EXECUTION_FAILED = 13,
-                                  CUBLAS_STATUS_INTERNAL_ERROR = 14, CUBLAS_STATUS_NOT_SUPPORTED = 15};
+// clang-format off
+enum [[nodiscard]] cublasStatus_t {
+  CUBLAS_STATUS_SUCCESS = 0,
+  CUBLAS_STATUS_NOT_INITIALIZED = 1,
+  CUBLAS_STATUS_INVALID_VALUE = 7,
+  CUBLAS_STATUS_EXECUTION_FAILED = 13,
+  CUBLAS_STATUS_NOT_SUPPORTED = 15
+};
+// clang-format on
 enum cublasOperation_t { CUBLAS_OP_N = 0, CUBLAS_OP_T = 1 };
 enum cublasMath_t {
   CUBLAS_DEFAULT_MATH = 0,
@@ -35,7 +40,6 @@ cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream);  // 
 cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void* workspace, size_t bytes);
 cublasStatus_t cublasSetMathMode(cublasHandle_t handle, cublasMath_t mode);
 cublasStatus_t cublasSetPointerMode(cublasHandle_t handle, cublasPointerMode_t mode);
-const char* cublasGetStatusName(cublasStatus_t status);
 const char* cublasGetStatusString(cublasStatus_t status);
 
 // C ← alpha op(A) op(B) + beta C, all column by column; A, B and C of entry i of the batch begin i strides further on.
@@ -48,14 +52,3 @@ cublasStatus_t cublasGemmStridedBatchedEx_64(cublasHandle_t handle, cublasOperat
                                              void* C, cudaDataType Ctype, int64_t ldc, long long strideC,
                                              int64_t batchCount, cublasComputeType_t computeType,
                                              cublasGemmAlgo_t algo);
-
-inline cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t transa,
-                                                 cublasOperation_t transb, int m, int n, int k, const void* alpha,
-                                                 const void* A, cudaDataType Atype, int lda, long long strideA,
-                                                 const void* B, cudaDataType Btype, int ldb, long long strideB,
-                                                 const void* beta, void* C, cudaDataType Ctype, int ldc,
-                                                 long long strideC, int batchCount, cublasComputeType_t computeType,
-                                                 cublasGemmAlgo_t algo) {
-  return cublasGemmStridedBatchedEx_64(handle, transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb,
-                                       strideB, beta, C, Ctype, ldc, strideC, batchCount, computeType, algo);
-}

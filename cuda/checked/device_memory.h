@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "cuda/guarded.h"
+#include "../guarded.h"
 
 namespace borealis::stand_in {
 

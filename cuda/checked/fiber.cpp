@@ -9,36 +9,20 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-#ifdef __x86_64__
 // Saves what a call must keep, and the stack's pointer; takes up where the other stack was left. (swapcontext asks the
-// system for the signals' mask each time: six times as slow.)
+// system for the signals' mask each time: six times as slow.) Only for x86-64.
 extern "C" void borealis_switch_stack(void** from, void* to);
 asm(R"(
 .text
 .globl borealis_switch_stack
 .hidden borealis_switch_stack
-.type borealis_switch_stack, @function
 borealis_switch_stack:
-  push %rbp
-  push %rbx
-  push %r12
-  push %r13
-  push %r14
-  push %r15
+  push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15
   mov %rsp, (%rdi)
   mov %rsi, %rsp
-  pop %r15
-  pop %r14
-  pop %r13
-  pop %r12
-  pop %rbx
-  pop %rbp
+  pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp
   ret
-.size borealis_switch_stack, . - borealis_switch_stack
 )");
-#else
-#include <ucontext.h>
-#endif
 
 namespace borealis::stand_in::fiber {
 
@@ -47,11 +31,7 @@ namespace {
 constexpr size_t bytes = 128 << 10, guard = 16 << 10;  // of a stack, and what lies below it
 
 struct Context {
-#ifdef __x86_64__
   void* at = nullptr;
-#else
-  ucontext_t at = {};
-#endif
   const void* bottom = nullptr;  // for AddressSanitizer
   size_t size = bytes;
   void* fake = nullptr;
@@ -78,11 +58,7 @@ void change(Context& from, Context& to, [[maybe_unused]] bool ends) {
 #ifdef BOREALIS_ASAN
   __sanitizer_start_switch_fiber(ends ? nullptr : &from.fake, to.bottom, to.size);
 #endif
-#ifdef __x86_64__
   borealis_switch_stack(&from.at, to.at);
-#else
-  swapcontext(&from.at, &to.at);
-#endif
 #ifdef BOREALIS_ASAN
   __sanitizer_finish_switch_fiber(from.fake, nullptr, nullptr);
 #endif
@@ -102,17 +78,10 @@ void start(int stack, void (*body)()) {
   Context& context = contexts[stack];
   std::byte* bottom = stacks() + static_cast<size_t>(stack) * (guard + bytes);
   context.bottom = bottom;
-#ifdef __x86_64__
   void** top = reinterpret_cast<void**>(bottom + bytes);
   top[-1] = nullptr;  // where enter would return to
   top[-2] = reinterpret_cast<void*>(&enter);
   context.at = top - 8;  // six registers below that
-#else
-  getcontext(&context.at);
-  context.at.uc_stack.ss_sp = bottom;
-  context.at.uc_stack.ss_size = bytes;
-  makecontext(&context.at, enter, 0);
-#endif
   entry = body;
   resume(stack);
 }
@@ -131,7 +100,7 @@ void abandon_all() {
 
 bool holds(const void* address) {
   const auto* at = static_cast<const std::byte*>(address);
-  return at >= stacks() && at < stacks() + count * (guard + bytes);
+  return at >= stacks() && at < stacks() + count * (guard + bytes) - guard;
 }
 
 }  // namespace borealis::stand_in::fiber

@@ -1,9 +1,10 @@
 #include "cuda/checked/grid.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
-#include <queue>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -44,22 +45,58 @@ struct Thread {
 const Kernel* kernel = nullptr;
 std::vector<Thread> threads;
 std::vector<unsigned> waiting;  // at the block's barrier
-std::priority_queue<std::pair<uint64_t, unsigned>> ready;
 std::vector<int> free_stacks;
 std::vector<uint32_t> warp_epochs;
-// Who goes first in a block: whoever, anew each time; some warps always; some threads always. A fair order alone would
-// hide a missing barrier, since nobody falls far behind.
-enum class Order { fair, by_warp, by_thread } order = Order::fair;
-uint64_t block_random = 0;
 std::string fault_text;
 uint64_t random_state = 0;
 
-uint64_t mixed(uint64_t z) {  // splitmix64
+uint64_t random() {  // splitmix64
+  uint64_t z = random_state += 0x9E3779B97F4A7C15u;
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
   return z ^ (z >> 31);
 }
-uint64_t random() { return mixed(random_state += 0x9E3779B97F4A7C15u); }
+
+// Which of the threads that are ready goes next: in a block one at random; or always the first by an order of warps, or of
+// lanes, drawn for the block. (At random alone nobody falls far behind, which hides missing barriers.)
+class Ready {
+ public:
+  void new_block() {
+    words_ = {};
+    for (unsigned w = 0; w < 32; ++w) std::swap(warps_[w], warps_[random() % (w + 1)]);
+    lanes_ = static_cast<unsigned>(random() % 32);
+    order_ = static_cast<Order>(random() % 3);
+  }
+  void add(unsigned id) {
+    const unsigned warp = warps_[id / 32], lane = id % 32 ^ lanes_;
+    const unsigned place = order_ == Order::by_lane ? lane * 32 + warp : warp * 32 + lane;
+    words_[place / 32] |= 1u << place % 32;
+    ids_[place] = id;
+  }
+  // −1 if there is none.
+  int take() {
+    const auto start = static_cast<unsigned>(order_ == Order::random ? random() % 1024 : 0);
+    for (unsigned i = 0; i <= 32; ++i) {
+      const unsigned w = (start / 32 + i) % 32;
+      const unsigned set = i == 0 ? words_[w] & ~0u << start % 32 : words_[w];
+      if (set == 0) continue;
+      const auto bit = static_cast<unsigned>(std::countr_zero(set));
+      words_[w] &= ~(1u << bit);
+      return static_cast<int>(ids_[w * 32 + bit]);
+    }
+    return -1;
+  }
+
+ private:
+  enum class Order { random, by_warp, by_lane } order_ = Order::random;
+  std::array<unsigned, 32> words_ = {}, warps_ = [] {
+    std::array<unsigned, 32> all = {};
+    std::iota(all.begin(), all.end(), 0u);
+    return all;
+  }();
+  unsigned lanes_ = 0;
+  std::array<unsigned, 1024> ids_ = {};  // by place
+} ready;
 
 std::string text_of(const Where& where) {
   const std::string file = where.file;
@@ -111,9 +148,7 @@ void suspend(State state) {
 
 void wake(unsigned id) {
   threads[id].state = State::ready;
-  const uint64_t rank =
-      order == Order::fair ? random() : mixed(block_random + (order == Order::by_warp ? id / 32 : id));
-  ready.emplace(order == Order::by_warp ? (rank & ~uint64_t{0xFFFF}) | (random() & 0xFFFF) : rank, id);
+  ready.add(id);
 }
 
 // Why nobody can go on: a thread that waits, and one that it waits for and that does something else.
@@ -146,16 +181,13 @@ void run_block() {
   now.block_epoch = 0;
   std::fill(warp_epochs.begin(), warp_epochs.end(), 0);
   waiting.clear();
-  block_random = random();
-  order = static_cast<Order>(block_random % 3);
+  ready.new_block();
   for (unsigned id = 0; id < threads.size(); ++id) {
     threads[id].stack = -1;
     wake(id);
   }
-  while (!ready.empty()) {
-    const unsigned id = ready.top().second;
-    ready.pop();
-    run_thread(id);
+  for (int id = ready.take(); id >= 0; id = ready.take()) {
+    run_thread(static_cast<unsigned>(id));
     if (!fault_text.empty()) raise(fault_text);
   }
   if (std::any_of(threads.begin(), threads.end(), [](const Thread& t) { return t.state != State::returned; }))
@@ -194,7 +226,6 @@ void run_grid(const Kernel& what, dim3 blocks, dim3 size, size_t shared_bytes) {
   warp_epochs.assign(threads.size() / 32 + 1, 0);
   for (unsigned i = 0; i < threads.size(); ++i)
     threads[i].index = {i % size.x, i / size.x % size.y, i / (size.x * size.y)};
-  ready = {};
   fault_text.clear();
   free_stacks.resize(fiber::count);
   for (int i = 0; i < fiber::count; ++i) free_stacks[static_cast<size_t>(i)] = fiber::count - 1 - i;

@@ -38,21 +38,18 @@ const std::string& name_of(const void* kernel) {
   static std::map<const void*, std::string> names;
   std::string& name = names[kernel];
   if (!name.empty()) return name;
-  name = "a kernel";
   Dl_info info = {};
-  if (dladdr(kernel, &info) == 0 || info.dli_saddr != kernel || !info.dli_sname) return name;
+  const bool found = dladdr(kernel, &info) != 0 && info.dli_saddr == kernel && info.dli_sname;
   int status = 0;
-  char* text = abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status);
-  if (status == 0) name = text;
+  char* text = found ? abi::__cxa_demangle(info.dli_sname, nullptr, nullptr, &status) : nullptr;
+  name = text ? text : "a kernel";
   std::free(text);
   // "void fill<float>(float*, long)" is called "fill<float>"
+  if (name.starts_with("void ")) name.erase(0, 5);
   size_t depth = 0, end = 0;
-  while (end < name.size() && (depth > 0 || name[end] != '(')) {
+  for (; end < name.size() && (depth > 0 || name[end] != '('); ++end)
     depth += name[end] == '<', depth -= name[end] == '>';
-    ++end;
-  }
-  const size_t begin = name.rfind("void ", 0) == 0 ? 5 : 0;
-  name = name.substr(begin, end - begin);
+  name.resize(end);
   return name;
 }
 
@@ -105,28 +102,13 @@ using namespace borealis::stand_in;
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return last_error; }
 
-const char* cudaGetErrorName(cudaError_t code) {
-  switch (code) {
-    case cudaSuccess: return "cudaSuccess";
-    case cudaErrorInvalidValue: return "cudaErrorInvalidValue";
-    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
-    case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
-    case cudaErrorInvalidResourceHandle: return "cudaErrorInvalidResourceHandle";
-    case cudaErrorNotReady: return "cudaErrorNotReady";
-    case cudaErrorLaunchOutOfResources: return "cudaErrorLaunchOutOfResources";
-  }
-  return "unrecognized error code";
-}
-
 const char* cudaGetErrorString(cudaError_t code) {
   switch (code) {
     case cudaSuccess: return "no error";
     case cudaErrorInvalidValue: return "invalid argument";
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorInvalidDevice: return "invalid device ordinal";
-    case cudaErrorInvalidResourceHandle: return "invalid resource handle";
     case cudaErrorNotReady: return "device not ready";
-    case cudaErrorLaunchOutOfResources: return "too many resources requested for launch";
   }
   return "unrecognized error code";
 }
@@ -159,15 +141,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   return cudaSuccess;
 }
 
-cudaError_t cudaDriverGetVersion(int* version) { return cudaRuntimeGetVersion(version); }
 cudaError_t cudaRuntimeGetVersion(int* version) {
   *version = 13000;
-  return cudaSuccess;
-}
-
-cudaError_t cudaDeviceSynchronize() {
-  ++counts.waits;
-  run_all_streams();
   return cudaSuccess;
 }
 

@@ -139,24 +139,16 @@ using borealis::stand_in::watch::access;
 extern "C" {
 #define BOREALIS_ACCESS(name, bytes, how, aligned) \
   void __tsan_##name(void* at) { access(at, bytes, Touch::how, aligned, __builtin_return_address(0)); }
-BOREALIS_ACCESS(read1, 1, read, true)
-BOREALIS_ACCESS(read2, 2, read, true)
-BOREALIS_ACCESS(read4, 4, read, true)
-BOREALIS_ACCESS(read8, 8, read, true)
-BOREALIS_ACCESS(read16, 16, read, true)
-BOREALIS_ACCESS(write1, 1, write, true)
-BOREALIS_ACCESS(write2, 2, write, true)
-BOREALIS_ACCESS(write4, 4, write, true)
-BOREALIS_ACCESS(write8, 8, write, true)
-BOREALIS_ACCESS(write16, 16, write, true)
-BOREALIS_ACCESS(unaligned_read2, 2, read, false)
-BOREALIS_ACCESS(unaligned_read4, 4, read, false)
-BOREALIS_ACCESS(unaligned_read8, 8, read, false)
-BOREALIS_ACCESS(unaligned_read16, 16, read, false)
-BOREALIS_ACCESS(unaligned_write2, 2, write, false)
-BOREALIS_ACCESS(unaligned_write4, 4, write, false)
-BOREALIS_ACCESS(unaligned_write8, 8, write, false)
-BOREALIS_ACCESS(unaligned_write16, 16, write, false)
+#define BOREALIS_ACCESSES(bytes)                             \
+  BOREALIS_ACCESS(read##bytes, bytes, read, true)            \
+  BOREALIS_ACCESS(write##bytes, bytes, write, true)          \
+  BOREALIS_ACCESS(unaligned_read##bytes, bytes, read, false) \
+  BOREALIS_ACCESS(unaligned_write##bytes, bytes, write, false)
+BOREALIS_ACCESSES(1)
+BOREALIS_ACCESSES(2)
+BOREALIS_ACCESSES(4)
+BOREALIS_ACCESSES(8)
+BOREALIS_ACCESSES(16)
 void __tsan_read_range(void* at, size_t bytes) { access(at, bytes, Touch::read, false, __builtin_return_address(0)); }
 void __tsan_write_range(void* at, size_t bytes) { access(at, bytes, Touch::write, false, __builtin_return_address(0)); }
 void __tsan_init() { borealis::stand_in::watch::is_on = true; }

@@ -24,7 +24,7 @@ float square_of(float x) {
   cudaStream_t stream = nullptr;
   cudaEvent_t before = nullptr, after = nullptr;
   NEEDS(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  NEEDS(cudaEventCreate(&before));
+  NEEDS(cudaEventCreateWithFlags(&before, cudaEventDefault));
   NEEDS(cudaEventCreateWithFlags(&after, cudaEventDefault));
   float *ring = nullptr, *data = nullptr;
   void* workspace = nullptr;
@@ -45,17 +45,15 @@ float square_of(float x) {
   NEEDS(cudaEventRecord(before, stream));
   NEEDS(cudaMemsetAsync(data, 0, 4 * sizeof(float), stream));
   NEEDS(cudaMemcpyAsync(data, ring, 2 * sizeof(float), cudaMemcpyHostToDevice, stream));
-  NEEDS(cublasGemmStridedBatchedEx(handle, CUBLAS_OP_N, CUBLAS_OP_T, 1, 1, 1, &one, data, CUDA_R_32F, 1, 0, data + 1,
-                                   CUDA_R_32F, 1, 0, &zero, data + 2, CUDA_R_32F, 1, 1, 1, CUBLAS_COMPUTE_32F,
-                                   CUBLAS_GEMM_DEFAULT));
+  NEEDS(cublasGemmStridedBatchedEx_64(handle, CUBLAS_OP_N, CUBLAS_OP_T, 1, 1, 1, &one, data, CUDA_R_32F, 1, 0, data + 1,
+                                      CUDA_R_32F, 1, 0, &zero, data + 2, CUDA_R_32F, 1, 1, 1, CUBLAS_COMPUTE_32F,
+                                      CUBLAS_GEMM_DEFAULT));
   NEEDS(cudaMemcpyAsync(data + 3, data + 2, sizeof(float), cudaMemcpyDeviceToDevice, stream));
   NEEDS(cudaMemcpyAsync(ring + 2, data + 3, sizeof(float), cudaMemcpyDeviceToHost, stream));
   NEEDS(cudaEventRecord(after, stream));
-  NEEDS(cudaStreamWaitEvent(stream, after, 0));
   NEEDS(cudaEventSynchronize(after));
   NEEDS(cudaEventQuery(after));
   NEEDS(cudaStreamSynchronize(stream));
-  NEEDS(cudaStreamQuery(stream));
   NEEDS(cudaDeviceSynchronize());
   NEEDS(cudaGetLastError());
   float milliseconds = -1;
