@@ -46,7 +46,11 @@ const Kernel* kernel = nullptr;
 std::vector<Thread> threads;
 std::vector<unsigned> waiting;  // at the block's barrier
 std::vector<int> free_stacks;
-std::vector<uint32_t> warp_epochs;
+struct Warp {
+  uint32_t epoch = 0;
+  unsigned waiting = 0, returned = 0;  // lanes
+};
+std::vector<Warp> warps;
 std::string fault_text;
 uint64_t random_state = 0;
 
@@ -103,7 +107,9 @@ std::string text_of(const Where& where) {
   return file.substr(file.rfind('/') + 1) + ":" + std::to_string(where.line);
 }
 
-bool same(const Where& a, const Where& b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
+bool same(const Where& a, const Where& b) {
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
 
 std::string describe(unsigned id) {
   const Thread& thread = threads[id];
@@ -128,7 +134,7 @@ void run_thread(unsigned id) {
   Thread& thread = threads[id];
   now.thread = thread.index;
   now.id = id;
-  now.warp_epoch = warp_epochs[id / 32];
+  now.warp_epoch = warps[id / 32].epoch;
   const bool starts = thread.stack < 0;
   if (starts) {
     thread.stack = free_stacks.back();
@@ -138,7 +144,9 @@ void run_thread(unsigned id) {
   thread.state = State::returned;  // unless it says otherwise
   starts ? fiber::start(thread.stack, body) : fiber::resume(thread.stack);
   now.in_kernel = false;
-  if (thread.state == State::returned) free_stacks.push_back(thread.stack);
+  if (thread.state != State::returned) return;
+  warps[id / 32].returned |= 1u << id % 32;
+  free_stacks.push_back(thread.stack);
 }
 
 void suspend(State state) {
@@ -179,7 +187,7 @@ void run_block() {
   allow_only(borealis_block_bytes, now.shared_bytes, sizeof borealis_block_bytes);
   watch::block_begins();
   now.block_epoch = 0;
-  std::fill(warp_epochs.begin(), warp_epochs.end(), 0);
+  std::fill(warps.begin(), warps.end(), Warp());
   waiting.clear();
   ready.new_block();
   for (unsigned id = 0; id < threads.size(); ++id) {
@@ -223,7 +231,7 @@ void run_grid(const Kernel& what, dim3 blocks, dim3 size, size_t shared_bytes) {
   now.threads = size, now.blocks = blocks, now.shared_bytes = shared_bytes;
   random_state = controls.seed * 1000003 + static_cast<uint64_t>(counts.launches);
   threads.assign(size_t{size.x} * size.y * size.z, {});
-  warp_epochs.assign(threads.size() / 32 + 1, 0);
+  warps.resize(threads.size() / 32 + 1);
   for (unsigned i = 0; i < threads.size(); ++i)
     threads[i].index = {i % size.x, i / size.x % size.y, i / (size.x * size.y)};
   fault_text.clear();
@@ -283,28 +291,31 @@ uint64_t meet_warp(Meeting kind, unsigned mask, uint64_t value, unsigned source,
   if ((mask & ~all) != 0) fault("a mask names lanes that this warp of ", lanes, " has not, at ", text_of(where));
   if (kind == Meeting::shuffle && !in(mask, source))
     fault("lane ", lane, " asks lane ", source, ", which is not in the mask, at ", text_of(where));
+  Warp& warp = warps[now.id / 32];
+  if ((mask & warp.returned) != 0)
+    fault("a mask names lane ", std::countr_zero(mask & warp.returned), ", which has returned, at ", text_of(where));
   Thread& me = threads[now.id];
   me.kind = kind, me.mask = mask, me.value = value, me.source = source, me.where = where;
   me.state = State::at_warp;
+  warp.waiting |= 1u << lane;
+  Thread* const all_lanes = &threads[first];
+  const auto meets = [&](unsigned i) {
+    return all_lanes[i].kind == kind && all_lanes[i].mask == mask && same(all_lanes[i].where, where);
+  };
+  bool complete = (warp.waiting & mask) == mask;
   uint64_t votes = 0;
-  bool complete = true;
-  for (unsigned i = 0; i < lanes; ++i) {
+  for (unsigned i = 0; complete && i < lanes; ++i) {
     if (!in(mask, i)) continue;
-    const Thread& other = threads[first + i];
-    if (other.state == State::returned) fault("a mask names lane ", i, ", which has returned, at ", text_of(where));
-    complete = complete && other.state == State::at_warp && other.kind == kind && other.mask == mask &&
-               same(other.where, where);
-    if (other.value != 0) votes |= uint64_t{1} << i;
+    complete = meets(i);
+    if (all_lanes[i].value != 0) votes |= uint64_t{1} << i;
   }
-  if (complete) {
-    for (unsigned i = 0; i < lanes; ++i) {
-      if (!in(mask, i)) continue;
-      Thread& other = threads[first + i];
-      other.result = kind == Meeting::shuffle ? threads[first + other.source].value : votes;
-      wake(first + i);
-    }
-    if (kind == Meeting::sync && mask == all) ++warp_epochs[now.id / 32];
+  for (unsigned i = 0; complete && i < lanes; ++i) {
+    if (!in(mask, i)) continue;
+    all_lanes[i].result = kind == Meeting::shuffle ? all_lanes[all_lanes[i].source].value : votes;
+    wake(first + i);
   }
+  if (complete) warp.waiting &= ~mask;
+  if (complete && kind == Meeting::sync && mask == all) ++warp.epoch;
   fiber::suspend();
   return threads[now.id].result;
 }
