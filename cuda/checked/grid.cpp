@@ -48,7 +48,7 @@ std::vector<unsigned> waiting;  // at the block's barrier
 std::vector<int> free_stacks;
 struct Warp {
   uint32_t epoch = 0;
-  unsigned waiting = 0, returned = 0;  // lanes
+  unsigned waiting = 0;  // lanes
 };
 std::vector<Warp> warps;
 std::string fault_text;
@@ -144,9 +144,7 @@ void run_thread(unsigned id) {
   thread.state = State::returned;  // unless it says otherwise
   starts ? fiber::start(thread.stack, body) : fiber::resume(thread.stack);
   now.in_kernel = false;
-  if (thread.state != State::returned) return;
-  warps[id / 32].returned |= 1u << id % 32;
-  free_stacks.push_back(thread.stack);
+  if (thread.state == State::returned) free_stacks.push_back(thread.stack);
 }
 
 void suspend(State state) {
@@ -292,8 +290,6 @@ uint64_t meet_warp(Meeting kind, unsigned mask, uint64_t value, unsigned source,
   if (kind == Meeting::shuffle && !in(mask, source))
     fault("lane ", lane, " asks lane ", source, ", which is not in the mask, at ", text_of(where));
   Warp& warp = warps[now.id / 32];
-  if ((mask & warp.returned) != 0)
-    fault("a mask names lane ", std::countr_zero(mask & warp.returned), ", which has returned, at ", text_of(where));
   Thread& me = threads[now.id];
   me.kind = kind, me.mask = mask, me.value = value, me.source = source, me.where = where;
   me.state = State::at_warp;

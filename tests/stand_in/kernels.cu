@@ -104,7 +104,9 @@ __global__ void ticket_sum_kernel(float* sum, float* partial, unsigned* ticket, 
     if (fences != Fences::no_release) __threadfence();
     shared.is_last = atomicAdd(ticket, 1u) == gridDim.x - 1;
     if (fences != Fences::no_acquire) __threadfence();
+    if (fences == Fences::written_late) partial[blockIdx.x] = total;
   }
+  if (fences == Fences::read_early && thread == 64) *sum = partial[0];
   __syncthreads();
   if (shared.is_last != 0 && thread == 0) {
     float total = 0;
@@ -140,6 +142,18 @@ __global__ void warp_words_kernel(unsigned* y) {
   if (!odd) y[7 * 32 + lane] = __ballot_sync(0x55555555u, lane < 8);
   __syncwarp();
   y[8 * 32 + lane] = static_cast<unsigned>(__syncthreads_count(lane < 11));
+}
+
+struct Vectors {
+  float4 at[32];
+};
+
+__global__ void shared_vectors_kernel(float* y) {
+  auto& shared = block_memory<Vectors>();
+  const unsigned lane = threadIdx.x;
+  shared.at[lane] = make_float4(static_cast<float>(lane), 1, 2, 3);
+  __syncwarp();
+  y[lane] = shared.at[lane ^ 1].x;
 }
 
 __global__ void to_bf16_kernel(__nv_bfloat16* y, const float* x, int n) {
@@ -207,6 +221,13 @@ __global__ void wrong_kernel(Wrong what, float* y, int n) {
     case Wrong::blocks_race:
       if (threadIdx.x == 0) y[0] = static_cast<float>(blockIdx.x);
       break;
+    case Wrong::warps_race:
+      if (threadIdx.x == 0) y[0] = 1;
+      if (threadIdx.x >= 32) {
+        __syncwarp();
+        y[threadIdx.x] = y[0];
+      }
+      break;
     case Wrong::warp_race:
     case Wrong::shuffle_as_barrier:
       shared.at[lane] = number;
@@ -245,9 +266,11 @@ cudaError_t gather(float* y, const float* x, int n, cudaStream_t stream) {
 
 cudaError_t ticket_sum(float* sum, float* partial, unsigned* ticket, const float* x, int n, int blocks,
                        cudaStream_t stream, Fences fences) {
-  const auto kernel = fences == Fences::both         ? ticket_sum_kernel<Fences::both>
-                      : fences == Fences::no_release ? ticket_sum_kernel<Fences::no_release>
-                                                     : ticket_sum_kernel<Fences::no_acquire>;
+  const auto kernel = fences == Fences::both           ? ticket_sum_kernel<Fences::both>
+                      : fences == Fences::no_release   ? ticket_sum_kernel<Fences::no_release>
+                      : fences == Fences::no_acquire   ? ticket_sum_kernel<Fences::no_acquire>
+                      : fences == Fences::written_late ? ticket_sum_kernel<Fences::written_late>
+                                                       : ticket_sum_kernel<Fences::read_early>;
   return launch(kernel, static_cast<unsigned>(blocks), 256, sizeof(TicketSum), stream, sum, partial, ticket, x, n);
 }
 
@@ -257,6 +280,10 @@ cudaError_t histogram(int* counts, const int* ids, int n, int bins, cudaStream_t
 }
 
 cudaError_t warp_words(unsigned* y, cudaStream_t stream) { return launch(warp_words_kernel, 1, 32, 0, stream, y); }
+
+cudaError_t shared_vectors(float* y, cudaStream_t stream) {
+  return launch(shared_vectors_kernel, 1, 32, sizeof(Vectors), stream, y);
+}
 
 cudaError_t to_bf16(__nv_bfloat16* y, const float* x, int n, cudaStream_t stream) {
   return launch(to_bf16_kernel, parts(n, 128), 128, 0, stream, y, x, n);
@@ -273,7 +300,7 @@ cudaError_t allow_shared(int bytes) {
 cudaError_t by_table(Table table, cudaStream_t stream) { return launch(by_table_kernel, 1, 32, 0, stream, table); }
 
 cudaError_t wrong(Wrong what, float* y, int n, cudaStream_t stream) {
-  const bool needs_two = what == Wrong::barrier_in_branch || what == Wrong::two_barriers;
+  const bool needs_two = what == Wrong::barrier_in_branch || what == Wrong::two_barriers || what == Wrong::warps_race;
   const unsigned blocks = what == Wrong::blocks_race ? 2 : 1;
   return launch(wrong_kernel, blocks, needs_two ? 64 : 32, sizeof(WarpNumbers), stream, what, y, n);
 }

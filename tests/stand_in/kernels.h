@@ -24,7 +24,7 @@ cudaError_t scale(float* y, const float* x, float a, int count, cudaStream_t str
 cudaError_t gather(float* y, const float* x, int n, cudaStream_t stream);
 
 // sum [1]: of x [n], by one launch whose last block adds up partial [blocks]; ticket [1] is 0 before and after.
-enum class Fences { both, no_release, no_acquire };
+enum class Fences { both, no_release, no_acquire, written_late, read_early };
 cudaError_t ticket_sum(float* sum, float* partial, unsigned* ticket, const float* x, int n, int blocks,
                        cudaStream_t stream, Fences fences = Fences::both);
 
@@ -33,6 +33,9 @@ cudaError_t histogram(int* counts, const int* ids, int n, int bins, cudaStream_t
 
 // Each lane's answers of a full warp: y [9, 32].
 cudaError_t warp_words(unsigned* y, cudaStream_t stream);
+
+// Through float4 in shared memory: y [32].
+cudaError_t shared_vectors(float* y, cudaStream_t stream);
 
 cudaError_t to_bf16(__nv_bfloat16* y, const float* x, int n, cudaStream_t stream);
 
@@ -65,6 +68,7 @@ enum class Wrong {
   unwritten_global,   // reads y[0]
   host_memory,        // reads what y[0], y[1] hold as an address
   blocks_race,        // all blocks write y[0]
+  warps_race,         // a warp reads what another writes, after a __syncwarp of its own
   warp_race,          // lanes read each other's numbers without __syncwarp
   shuffle_as_barrier  // likewise, with a shuffle between, which orders nothing
 };

@@ -155,6 +155,7 @@ TEST_CASE("stand-in: what cuBLAS refuses has its code, and what it does not see 
   CHECK(status([](Asked& p) { p.output = CUDA_R_16BF; }) == CUBLAS_STATUS_NOT_SUPPORTED);
   CHECK(status([](Asked& p) { p.compute = CUBLAS_COMPUTE_64F; }) == CUBLAS_STATUS_NOT_SUPPORTED);
   CHECK(status([](Asked& p) { p.alpha = nullptr; }) == CUBLAS_STATUS_INVALID_VALUE);
+  CHECK(status([](Asked& p) { p.m = p.lda = 0; }) == CUBLAS_STATUS_INVALID_VALUE);
   // No rows, an inner size of 0 without factors, one factor for the whole batch.
   CHECK(status([](Asked& p) { p.m = 0, p.c = nullptr; }) == CUBLAS_STATUS_SUCCESS);
   CHECK(status([](Asked& p) { p.k = 0, p.ldb = 1, p.a = p.b = nullptr; }) == CUBLAS_STATUS_SUCCESS);

@@ -23,7 +23,8 @@ TEST_CASE("stand-in: meetings that hardware leaves undefined") {
     CHECK(has(fault, sentence));
   };
   says(Wrong::caller_not_in_mask, "is not in its mask at kernels.cu:");
-  says(Wrong::lane_returned, "returned");
+  says(Wrong::lane_returned, "waits for lanes 0xffffffff at kernels.cu:");
+  says(Wrong::lane_returned, ", but thread 0 has returned");
   says(Wrong::lane_elsewhere, "threads wait for each other: thread 0 waits for lanes 0xffffffff at kernels.cu:");
   says(Wrong::source_not_in_mask, "asks lane 20, which is not in the mask, at kernels.cu:");
   says(Wrong::barrier_in_branch, "waits for its block at kernels.cu:");

@@ -45,6 +45,7 @@ TEST_CASE("stand-in: a race is a race under each seed") {
   float* z = on.put(std::vector<float>(64));
   const auto wrong = [&](Wrong what) { return [&, what] { return kernels::wrong(what, z, 64, on.stream); }; };
   check_always("a race: a write by thread 0 of block ", wrong(Wrong::blocks_race));
+  check_always("a race: ", wrong(Wrong::warps_race));
   check_always("(shared memory)", wrong(Wrong::warp_race));
   check_always("a race: ", wrong(Wrong::shuffle_as_barrier));
 }
@@ -63,6 +64,8 @@ TEST_CASE("stand-in: the last block may read what the others wrote only between 
   CHECK(fault_of(add(Fences::both)).empty());
   check_always("a race: a read by thread 0 of block ", add(Fences::no_release));
   check_always("a race: a read by thread 0 of block ", add(Fences::no_acquire));
+  check_always("a race: ", add(Fences::written_late));
+  check_always("a race: ", add(Fences::read_early));
 }
 
 TEST_CASE("stand-in: memory that nothing has written, that is misaligned, out of bounds or the host's") {
@@ -119,6 +122,11 @@ TEST_CASE("stand-in: bytes, sectors and bank conflicts of kernels") {
   CHECK(odd.conflicts == 0);
   CHECK(odd.read_sectors == bytes / 32);
   CHECK(odd.written_sectors == bytes / 32);
+
+  // 16 bytes of each lane come in four turns as they must; 4 bytes of every 16 in four where one would do.
+  const Traffic vectors = traffic_of([&] { return kernels::shared_vectors(y, on.stream); });
+  CHECK(vectors.conflicts == 3);
+  CHECK(on.get(y, 32)[6] == 7);
 
   // One lane's store of a sum is a sector of its own.
   const Traffic summed = traffic_of([&] { return kernels::row_sum(y, x, m, n, on.stream); });
