@@ -106,7 +106,10 @@ __global__ void ticket_sum_kernel(float* sum, float* partial, unsigned* ticket, 
     if (fences != Fences::no_acquire) __threadfence();
     if (fences == Fences::written_late) partial[blockIdx.x] = total;
   }
-  if (fences == Fences::read_early && thread == 64) *sum = partial[0];
+  if (fences == Fences::read_early) {
+    const float first = __shfl_sync(~0u, mine, 0);  // waits for thread 0, but orders nothing
+    if (thread == 1) partial[gridDim.x + blockIdx.x] = partial[0] + first;
+  }
   __syncthreads();
   if (shared.is_last != 0 && thread == 0) {
     float total = 0;
@@ -221,6 +224,11 @@ __global__ void wrong_kernel(Wrong what, float* y, int n) {
     case Wrong::blocks_race:
       if (threadIdx.x == 0) y[0] = static_cast<float>(blockIdx.x);
       break;
+    case Wrong::readers_race: {
+      float sum = __shfl_xor_sync(~0u, y[0], 1);
+      if (lane == 1) y[0] = sum + y[0];
+      break;
+    }
     case Wrong::warps_race:
       if (threadIdx.x == 0) y[0] = 1;
       if (threadIdx.x >= 32) {

@@ -23,7 +23,7 @@ cudaError_t scale(float* y, const float* x, float a, int count, cudaStream_t str
 // y[i] = x[8 i mod n]
 cudaError_t gather(float* y, const float* x, int n, cudaStream_t stream);
 
-// sum [1]: of x [n], by one launch whose last block adds up partial [blocks]; ticket [1] is 0 before and after.
+// sum [1]: of x [n], by one launch whose last block adds up partial [2 blocks]; ticket [1] is 0 before and after.
 enum class Fences { both, no_release, no_acquire, written_late, read_early };
 cudaError_t ticket_sum(float* sum, float* partial, unsigned* ticket, const float* x, int n, int blocks,
                        cudaStream_t stream, Fences fences = Fences::both);
@@ -68,6 +68,7 @@ enum class Wrong {
   unwritten_global,   // reads y[0]
   host_memory,        // reads what y[0], y[1] hold as an address
   blocks_race,        // all blocks write y[0]
+  readers_race,       // a lane writes what all have read, itself last
   warps_race,         // a warp reads what another writes, after a __syncwarp of its own
   warp_race,          // lanes read each other's numbers without __syncwarp
   shuffle_as_barrier  // likewise, with a shuffle between, which orders nothing

@@ -91,6 +91,18 @@ TEST_CASE("stand-in: a stream that lags works when somebody waits, in order") {
   CHECK(cudaEventQuery(event) == cudaErrorNotReady);
   CHECK(cudaEventQuery(event) == cudaSuccess);
   CHECK(on.get(y, 1)[0] == 20);
+
+  // All streams' work is done when the device is waited for, or memory given back.
+  REQUIRE(cudaMemcpyAsync(back, y, sizeof(float), cudaMemcpyDeviceToHost, on.stream) == cudaSuccess);
+  CHECK(*back == 2);
+  REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+  CHECK(*back == 20);
+  float* soon_gone = nullptr;
+  REQUIRE(cudaMalloc(&soon_gone, sizeof(float)) == cudaSuccess);
+  REQUIRE(cudaMemsetAsync(soon_gone, 0, sizeof(float), on.stream) == cudaSuccess);
+  REQUIRE(kernels::plain(soon_gone, 1, 1, 32, 0, on.stream) == cudaSuccess);
+  CHECK(cudaFree(soon_gone) == cudaSuccess);
+  CHECK(fault_of([&] { return cudaStreamSynchronize(on.stream); }).empty());
   REQUIRE(cudaEventDestroy(event) == cudaSuccess);
   REQUIRE(cudaFreeHost(ring) == cudaSuccess);
   REQUIRE(cudaFreeHost(back) == cudaSuccess);

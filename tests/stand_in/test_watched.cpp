@@ -45,6 +45,7 @@ TEST_CASE("stand-in: a race is a race under each seed") {
   float* z = on.put(std::vector<float>(64));
   const auto wrong = [&](Wrong what) { return [&, what] { return kernels::wrong(what, z, 64, on.stream); }; };
   check_always("a race: a write by thread 0 of block ", wrong(Wrong::blocks_race));
+  check_always("a race: a write by thread 1 of block 0 and a read by thread ", wrong(Wrong::readers_race));
   check_always("a race: ", wrong(Wrong::warps_race));
   check_always("(shared memory)", wrong(Wrong::warp_race));
   check_always("a race: ", wrong(Wrong::shuffle_as_barrier));
@@ -54,7 +55,7 @@ TEST_CASE("stand-in: the last block may read what the others wrote only between 
   constexpr int n = 5000, blocks = 7;
   TestDevice on;
   const float* x = on.put(numbers(n));
-  auto *sum = on.room<float>(1), *partial = on.room<float>(blocks);
+  auto *sum = on.room<float>(1), *partial = on.room<float>(2 * blocks);
   const auto add = [&](Fences fences) {
     return [&, fences] {
       return kernels::ticket_sum(sum, partial, on.put(std::vector<unsigned>{0}), x, n, blocks, on.stream, fences);
