@@ -97,18 +97,19 @@ __global__ void ticket_sum_kernel(float* sum, float* partial, unsigned* ticket, 
   mine = warp_sum(mine);
   if (thread % 32 == 0) shared.part[thread / 32] = mine;
   __syncthreads();
+  int last = 0;
   if (thread == 0) {
     float total = 0;
     for (float part : shared.part) total += part;
     partial[blockIdx.x] = total;
     if (fences != Fences::no_release) __threadfence();
-    shared.is_last = atomicAdd(ticket, 1u) == gridDim.x - 1;
+    shared.is_last = last = atomicAdd(ticket, 1u) == gridDim.x - 1;
     if (fences != Fences::no_acquire) __threadfence();
     if (fences == Fences::written_late) partial[blockIdx.x] = total;
   }
   if (fences == Fences::read_early) {
-    const float first = __shfl_sync(~0u, mine, 0);  // waits for thread 0, but orders nothing
-    if (thread == 1) partial[gridDim.x + blockIdx.x] = partial[0] + first;
+    const bool is_last = __shfl_sync(~0u, last, 0) != 0;  // waits for thread 0, but orders nothing
+    if (is_last && thread == 1) *sum = partial[(blockIdx.x + 1) % gridDim.x];
   }
   __syncthreads();
   if (shared.is_last != 0 && thread == 0) {

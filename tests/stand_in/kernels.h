@@ -23,7 +23,7 @@ cudaError_t scale(float* y, const float* x, float a, int count, cudaStream_t str
 // y[i] = x[8 i mod n]
 cudaError_t gather(float* y, const float* x, int n, cudaStream_t stream);
 
-// sum [1]: of x [n], by one launch whose last block adds up partial [2 blocks]; ticket [1] is 0 before and after.
+// sum [1]: of x [n], by one launch whose last block adds up partial [blocks]; ticket [1] is 0 before and after.
 enum class Fences { both, no_release, no_acquire, written_late, read_early };
 cudaError_t ticket_sum(float* sum, float* partial, unsigned* ticket, const float* x, int n, int blocks,
                        cudaStream_t stream, Fences fences = Fences::both);

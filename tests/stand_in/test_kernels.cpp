@@ -53,7 +53,7 @@ TEST_CASE("stand-in: one launch that adds up its blocks' sums, atomic counts, ve
   }
   TestDevice on;
   const float* dx = on.put(x);
-  auto *sum = on.room<float>(1), *partial = on.room<float>(2 * blocks), *y = on.room<float>(n), *z = on.room<float>(n);
+  auto *sum = on.room<float>(1), *partial = on.room<float>(blocks), *y = on.room<float>(n), *z = on.room<float>(n);
   auto* ticket = on.put(std::vector<unsigned>{0});
   for (int again = 0; again < 2; ++again) {
     REQUIRE(kernels::ticket_sum(sum, partial, ticket, dx, n, blocks, on.stream) == cudaSuccess);
