@@ -147,11 +147,6 @@ void run_thread(unsigned id) {
   if (thread.state == State::returned) free_stacks.push_back(thread.stack);
 }
 
-void suspend(State state) {
-  threads[now.id].state = state;
-  fiber::suspend();
-}
-
 void wake(unsigned id) {
   threads[id].state = State::ready;
   ready.add(id);
@@ -258,7 +253,7 @@ void run_grid(const Kernel& what, dim3 blocks, dim3 size, size_t shared_bytes) {
 unsigned meet_block(bool yes, Where where) {
   if (!now.in_kernel) fault("a barrier outside a kernel");
   Thread& me = threads[now.id];
-  me.where = where, me.value = yes;
+  me.where = where, me.value = yes, me.state = State::at_block;
   waiting.push_back(now.id);
   if (waiting.size() == threads.size()) {
     unsigned votes = 0;
@@ -270,10 +265,8 @@ unsigned meet_block(bool yes, Where where) {
     for (const unsigned id : waiting) threads[id].result = votes, wake(id);
     waiting.clear();
     ++now.block_epoch;
-    fiber::suspend();  // it takes its turn with the others
-  } else {
-    suspend(State::at_block);
   }
+  fiber::suspend();  // the last to come takes its turn with the others
   return static_cast<unsigned>(threads[now.id].result);
 }
 
@@ -281,34 +274,30 @@ uint64_t meet_warp(Meeting kind, unsigned mask, uint64_t value, unsigned source,
   if (!now.in_kernel) fault("a warp's meeting outside a kernel");
   const unsigned lane = now.id % 32, first = now.id - lane;
   const auto lanes = static_cast<unsigned>(std::min<size_t>(32, threads.size() - first));
-  const unsigned all = lanes == 32 ? ~0u : (1u << lanes) - 1;
-  const auto in = [](unsigned set, unsigned i) { return (set >> i & 1) != 0; };
+  const unsigned all = ~0u >> (32 - lanes);
+  const auto in_mask = [&](unsigned i) { return (mask >> i & 1) != 0; };
   if (width < 1 || width > 32 || !std::has_single_bit(static_cast<unsigned>(width)))
     fault("a shuffle's width is ", width, ", but must be a power of two up to 32");
-  if (!in(mask, lane)) fault("lane ", lane, " is not in its mask at ", text_of(where));
+  if (!in_mask(lane)) fault("lane ", lane, " is not in its mask at ", text_of(where));
   if ((mask & ~all) != 0) fault("a mask names lanes that this warp of ", lanes, " has not, at ", text_of(where));
-  if (kind == Meeting::shuffle && !in(mask, source))
+  if (kind == Meeting::shuffle && !in_mask(source))
     fault("lane ", lane, " asks lane ", source, ", which is not in the mask, at ", text_of(where));
   Warp& warp = warps[now.id / 32];
   Thread& me = threads[now.id];
   me.kind = kind, me.mask = mask, me.value = value, me.source = source, me.where = where;
   me.state = State::at_warp;
   warp.waiting |= 1u << lane;
-  Thread* const all_lanes = &threads[first];
-  const auto meets = [&](unsigned i) {
-    return all_lanes[i].kind == kind && all_lanes[i].mask == mask && same(all_lanes[i].where, where);
-  };
   bool complete = (warp.waiting & mask) == mask;
   uint64_t votes = 0;
-  for (unsigned i = 0; complete && i < lanes; ++i) {
-    if (!in(mask, i)) continue;
-    complete = meets(i);
-    if (all_lanes[i].value != 0) votes |= uint64_t{1} << i;
+  for (unsigned rest = complete ? mask : 0; rest != 0; rest &= rest - 1) {
+    const Thread& other = threads[first + static_cast<unsigned>(std::countr_zero(rest))];
+    complete = complete && other.kind == kind && other.mask == mask && same(other.where, where);
+    if (other.value != 0) votes |= rest & ~(rest - 1);
   }
-  for (unsigned i = 0; complete && i < lanes; ++i) {
-    if (!in(mask, i)) continue;
-    all_lanes[i].result = kind == Meeting::shuffle ? all_lanes[all_lanes[i].source].value : votes;
-    wake(first + i);
+  for (unsigned rest = complete ? mask : 0; rest != 0; rest &= rest - 1) {
+    const unsigned id = first + static_cast<unsigned>(std::countr_zero(rest));
+    threads[id].result = kind == Meeting::shuffle ? threads[first + threads[id].source].value : votes;
+    wake(id);
   }
   if (complete) warp.waiting &= ~mask;
   if (complete && kind == Meeting::sync && mask == all) ++warp.epoch;

@@ -170,6 +170,11 @@ __global__ void plain_kernel(float* y, int n) {
   if (i < n) y[i] += 1;
 }
 
+__global__ void plain_long_kernel(float* y, long long n) {
+  const long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < n) y[i] += 1;
+}
+
 __global__ void by_table_kernel(Table table) {
   for (int i = static_cast<int>(threadIdx.x); i < table.count; i += 32) table.data[i] += 1;
 }
@@ -300,6 +305,10 @@ cudaError_t to_bf16(__nv_bfloat16* y, const float* x, int n, cudaStream_t stream
 
 cudaError_t plain(float* y, int n, dim3 blocks, dim3 threads, size_t shared_bytes, cudaStream_t stream) {
   return launch(plain_kernel, blocks, threads, shared_bytes, stream, y, n);
+}
+
+cudaError_t plain_long(float* y, long long n, cudaStream_t stream) {
+  return launch(plain_long_kernel, static_cast<unsigned>((n + 255) / 256), 256, 0, stream, y, n);
 }
 
 cudaError_t allow_shared(int bytes) {

@@ -41,7 +41,8 @@ cudaError_t to_bf16(__nv_bfloat16* y, const float* x, int n, cudaStream_t stream
 
 // y [n] += 1, where the launch itself is what is tested.
 cudaError_t plain(float* y, int n, dim3 blocks, dim3 threads, size_t shared_bytes, cudaStream_t stream);
-cudaError_t allow_shared(int bytes);  // for `plain`
+cudaError_t plain_long(float* y, long long n, cudaStream_t stream);  // where n may be 2³¹ and more
+cudaError_t allow_shared(int bytes);                                 // for `plain`
 
 // A struct that holds an address.
 struct Table {
