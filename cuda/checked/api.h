@@ -12,7 +12,8 @@ enum [[nodiscard]] cudaError_t {
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidDevice = 101,
-  cudaErrorNotReady = 600
+  cudaErrorNotReady = 600,
+  cudaErrorLaunchOutOfResources = 701
 };
 // clang-format on
 cudaError_t cudaGetLastError();

@@ -75,6 +75,12 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* address, const 
                     config.dynamicSmemBytes <= shared_allowed(address);
   if (!fits) return told(cudaErrorInvalidValue);
   const std::string& name = name_of(address);
+  if (const auto known = controls.registers.find(name); known != controls.registers.end()) {
+    // A warp's come in units of 256.
+    const unsigned all_warps = (threads.x * threads.y * threads.z + 31) / 32;
+    if (all_warps * ((known->second * 32 + 255) / 256 * 256) > limits::registers)
+      return told(cudaErrorLaunchOutOfResources);
+  }
   if (config.numAttrs != 0) fault(name, ": launched with attributes, of which the stand-in knows none");
   CUstream_st& stream = checked(config.stream, name.c_str());
   ++counts.launches;
@@ -109,6 +115,7 @@ const char* cudaGetErrorString(cudaError_t code) {
     case cudaErrorMemoryAllocation: return "out of memory";
     case cudaErrorInvalidDevice: return "invalid device ordinal";
     case cudaErrorNotReady: return "device not ready";
+    case cudaErrorLaunchOutOfResources: return "too many resources requested for launch";
   }
   return "unrecognized error code";
 }
@@ -132,7 +139,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
                  .warpSize = 32,
                  .maxThreadsPerBlock = limits::threads,
                  .maxThreadsPerMultiProcessor = 1536,
-                 .regsPerBlock = 65536,
+                 .regsPerBlock = limits::registers,
                  .l2CacheSize = 4 << 20,
                  .totalGlobalMem = controls.memory,
                  .sharedMemPerBlock = limits::shared_unasked,
@@ -158,7 +165,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* ke
   *attributes = {.sharedSizeBytes = 0,
                  .localSizeBytes = 0,
                  .maxThreadsPerBlock = limits::threads,
-                 .numRegs = 0,  // nobody knows them here
+                 .numRegs = 0,
                  .maxDynamicSharedSizeBytes = static_cast<int>(shared_allowed(kernel))};
   return cudaSuccess;
 }

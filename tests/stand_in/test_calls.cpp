@@ -34,6 +34,15 @@ TEST_CASE("stand-in: what hardware refuses is refused with its code, once") {
   CHECK(code(1, 32, 60 << 10) == cudaSuccess);
   CHECK(code(1, 32, (60 << 10) + 1) == cudaErrorInvalidValue);
   CHECK(kernels::allow_shared(48 << 10) == cudaSuccess);
+  const auto with_registers = [&](unsigned registers, unsigned threads) {
+    controls.registers = {{"borealis::kernels::plain_kernel", registers}};
+    return code(1, threads, 0);
+  };
+  CHECK(with_registers(64, 1024) == cudaSuccess);
+  CHECK(with_registers(65, 1024) == cudaErrorLaunchOutOfResources);
+  CHECK(with_registers(65, 896) == cudaSuccess);
+  CHECK(with_registers(236, 1024) == cudaErrorLaunchOutOfResources);
+  controls.registers.clear();
   CHECK(std::string(cudaGetErrorString(cudaErrorInvalidValue)) == "invalid argument");
 }
 
