@@ -1,10 +1,8 @@
 #include "cuda/checked/grid.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -12,6 +10,7 @@
 #include "cuda/checked/card.h"
 #include "cuda/checked/controls.h"
 #include "cuda/checked/fiber.h"
+#include "cuda/checked/order.h"
 #include "cuda/checked/watch.h"
 #include "engine/cpu/poison.h"
 
@@ -52,55 +51,8 @@ struct Warp {
 };
 std::vector<Warp> warps;
 std::string fault_text;
-uint64_t random_state = 0;
-
-uint64_t random() {  // splitmix64
-  uint64_t z = random_state += 0x9E3779B97F4A7C15u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
-
-// Which of the threads that are ready goes next: in a block one at random; or always the first by an order of warps, or of
-// lanes, drawn for the block. (At random alone nobody falls far behind, which hides missing barriers.)
-class Ready {
- public:
-  void new_block() {
-    words_ = {};
-    for (unsigned w = 0; w < 32; ++w) std::swap(warps_[w], warps_[random() % (w + 1)]);
-    lanes_ = static_cast<unsigned>(random() % 32);
-    order_ = static_cast<Order>(random() % 3);
-  }
-  void add(unsigned id) {
-    const unsigned warp = warps_[id / 32], lane = id % 32 ^ lanes_;
-    const unsigned place = order_ == Order::by_lane ? lane * 32 + warp : warp * 32 + lane;
-    words_[place / 32] |= 1u << place % 32;
-    ids_[place] = id;
-  }
-  // −1 if there is none.
-  int take() {
-    const auto start = static_cast<unsigned>(order_ == Order::random ? random() % 1024 : 0);
-    for (unsigned i = 0; i <= 32; ++i) {
-      const unsigned w = (start / 32 + i) % 32;
-      const unsigned set = i == 0 ? words_[w] & ~0u << start % 32 : words_[w];
-      if (set == 0) continue;
-      const auto bit = static_cast<unsigned>(std::countr_zero(set));
-      words_[w] &= ~(1u << bit);
-      return static_cast<int>(ids_[w * 32 + bit]);
-    }
-    return -1;
-  }
-
- private:
-  enum class Order { random, by_warp, by_lane } order_ = Order::random;
-  std::array<unsigned, 32> words_ = {}, warps_ = [] {
-    std::array<unsigned, 32> all = {};
-    std::iota(all.begin(), all.end(), 0u);
-    return all;
-  }();
-  unsigned lanes_ = 0;
-  std::array<unsigned, 1024> ids_ = {};  // by place
-} ready;
+Random random;
+Ready ready;
 
 std::string text_of(const Where& where) {
   const std::string file = where.file;
@@ -182,12 +134,12 @@ void run_block() {
   now.block_epoch = 0;
   std::fill(warps.begin(), warps.end(), Warp());
   waiting.clear();
-  ready.new_block();
+  ready.new_block(random);
   for (unsigned id = 0; id < threads.size(); ++id) {
     threads[id].stack = -1;
     wake(id);
   }
-  for (int id = ready.take(); id >= 0; id = ready.take()) {
+  for (int id = ready.take(random); id >= 0; id = ready.take(random)) {
     run_thread(static_cast<unsigned>(id));
     if (!fault_text.empty()) raise(fault_text);
   }
@@ -222,12 +174,13 @@ void run_grid(const Kernel& what, dim3 blocks, dim3 size, size_t shared_bytes) {
   kernel = &what;
   now = {};
   now.threads = size, now.blocks = blocks, now.shared_bytes = shared_bytes;
-  random_state = controls.seed * 1000003 + static_cast<uint64_t>(counts.launches);
+  random.state = controls.seed * 1000003 + static_cast<uint64_t>(counts.launches);
   threads.assign(size_t{size.x} * size.y * size.z, {});
   warps.resize(threads.size() / 32 + 1);
   for (unsigned i = 0; i < threads.size(); ++i)
     threads[i].index = {i % size.x, i / size.x % size.y, i / (size.x * size.y)};
   fault_text.clear();
+  ready = Ready();
   free_stacks.resize(fiber::count);
   for (int i = 0; i < fiber::count; ++i) free_stacks[static_cast<size_t>(i)] = fiber::count - 1 - i;
 

@@ -13,8 +13,8 @@
 #include "cuda/checked/shadow.h"
 #include "cuda/checked/warp_traffic.h"
 
-// The linker's: what lies between is read-only, so a kernel's constants may.
-extern "C" const char __executable_start, __data_start;
+// The linker's: what lies between is read-only, so a kernel's constants may. (Weak: a shared library has none.)
+extern "C" [[gnu::weak]] const char __executable_start, __data_start;
 
 namespace borealis::stand_in::watch {
 

@@ -160,6 +160,10 @@ __global__ void shared_vectors_kernel(float* y) {
   y[lane] = shared.at[lane ^ 1].x;
 }
 
+__device__ constexpr float primes[4] = {2, 3, 5, 7};
+
+__global__ void constants_kernel(float* y) { y[threadIdx.x] = primes[threadIdx.x % 4]; }
+
 __global__ void to_bf16_kernel(__nv_bfloat16* y, const float* x, int n) {
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i < n) y[i] = __float2bfloat16(x[i]);
@@ -298,6 +302,8 @@ cudaError_t warp_words(unsigned* y, cudaStream_t stream) { return launch(warp_wo
 cudaError_t shared_vectors(float* y, cudaStream_t stream) {
   return launch(shared_vectors_kernel, 1, 32, sizeof(Vectors), stream, y);
 }
+
+cudaError_t constants(float* y, cudaStream_t stream) { return launch(constants_kernel, 1, 32, 0, stream, y); }
 
 cudaError_t to_bf16(__nv_bfloat16* y, const float* x, int n, cudaStream_t stream) {
   return launch(to_bf16_kernel, parts(n, 128), 128, 0, stream, y, x, n);

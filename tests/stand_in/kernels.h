@@ -37,6 +37,9 @@ cudaError_t warp_words(unsigned* y, cudaStream_t stream);
 // Through float4 in shared memory: y [32].
 cudaError_t shared_vectors(float* y, cudaStream_t stream);
 
+// y [32] from a table of constants.
+cudaError_t constants(float* y, cudaStream_t stream);
+
 cudaError_t to_bf16(__nv_bfloat16* y, const float* x, int n, cudaStream_t stream);
 
 // y [n] += 1, where the launch itself is what is tested.

@@ -67,6 +67,8 @@ TEST_CASE("stand-in: one launch that adds up its blocks' sums, atomic counts, ve
   REQUIRE(kernels::gather(z, dx, n, on.stream) == cudaSuccess);
   CHECK(on.get(y, n)[4999] == 2 * x[4999]);
   CHECK(on.get(z, n)[700] == x[600]);
+  REQUIRE(kernels::constants(y, on.stream) == cudaSuccess);
+  CHECK(on.get(y, 32)[30] == 5);
 }
 
 TEST_CASE("stand-in: each lane's votes and shuffles") {
