@@ -13,9 +13,6 @@
 #include "cuda/checked/shadow.h"
 #include "cuda/checked/warp_traffic.h"
 
-// The linker's: what lies between is read-only, so a kernel's constants may. (Weak: a shared library has none.)
-extern "C" [[gnu::weak]] const char __executable_start, __data_start;
-
 namespace borealis::stand_in::watch {
 
 namespace {
@@ -56,10 +53,8 @@ void look(const void* at, size_t bytes, Touch how, const Moment& done, const voi
   if (is_shared) {
     if (static_cast<const unsigned char*>(at) + bytes > borealis_block_bytes + now.shared_bytes)
       return stop(std::string(does) + " past the end of shared memory", place);
-  } else if (!memory().owns(at)) {
-    if (how == Touch::read && (lies_in(at, w.arguments, w.arguments_end) || lies_in(at, &now, &now + 1) ||
-                               lies_in(at, &__executable_start, &__data_start)))
-      return;
+  } else if (!memory().owns(at)) {  // constants that g++ knows are none of these
+    if (how == Touch::read && (lies_in(at, w.arguments, w.arguments_end) || lies_in(at, &now, &now + 1))) return;
     return stop(std::string(does) + " of the host's memory", place);
   }
   const std::string fault =
