@@ -1,11 +1,12 @@
-// The checked device: `--device cuda` where BOREALIS_CUDA=checked. Its memory is guarded (cuda/guarded.h), and its kernels
-// are the CPU's. cuda:0 has all of them; cuda:1 has no more than a backend must have, so there all else runs as
-// engine/composed.cpp spells it out.
+// The devices where BOREALIS_CUDA=checked. The memory of all is guarded (cuda/guarded.h). The kernels of cuda:0 and cuda:1
+// are the CPU's: cuda:0 has all of them; cuda:1 has no more than a backend must have, so there all else runs as
+// engine/composed.cpp spells it out. cuda:2 is the GPU's backend on the stand-in for CUDA (cuda/checked/).
 #include <array>
 #include <cstring>
 #include <mutex>
 #include <sstream>
 
+#include "cuda/backend.h"
 #include "cuda/guarded.h"
 #include "engine/backend.h"
 
@@ -243,15 +244,19 @@ class Checked final : public CheckedCore {
 
 }  // namespace
 
-int cuda_count() { return 2; }
+int cuda_count() { return 3; }
 
 Backend* cuda_backend(int index) {
   // Never destroyed, as the CPU's.
-  static std::array<std::once_flag, 2> once;
-  static std::array<Backend*, 2> devices{};
+  static std::array<std::once_flag, 3> once;
+  static std::array<Backend*, 3> devices{};
   if (index < 0 || index >= cuda_count()) return nullptr;
   const auto i = static_cast<size_t>(index);
-  std::call_once(once[i], [&] { devices[i] = i == 0 ? new Checked(0) : new CheckedCore(1); });
+  std::call_once(once[i], [&] {
+    if (index == 0) devices[i] = new Checked(0);
+    if (index == 1) devices[i] = new CheckedCore(1);
+    if (index == 2) devices[i] = new CudaBackend({Device::Kind::cuda, index}, 0);
+  });
   return devices[i];
 }
 

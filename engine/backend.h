@@ -62,7 +62,7 @@ struct MatrixView {
   // The transpose of each matrix.
   MatrixView t() const { return {data, dtype, cols, rows, col_stride, row_stride, batch}; }
   // Element (i, j) of matrix number `index` of the batch (p·count[1] + q).
-  template <class T> T* at(int64_t index, int64_t i = 0, int64_t j = 0) const {
+  template <class T> BOREALIS_HD T* at(int64_t index, int64_t i = 0, int64_t j = 0) const {
     return static_cast<T*>(data) + index / batch.count[1] * batch.stride[0] + index % batch.count[1] * batch.stride[1] +
            i * row_stride + j * col_stride;
   }

@@ -8,6 +8,7 @@
 
 #include <tuple>
 #include <type_traits>
+#include <utility>
 
 #include "fastmath.h"
 #include "host_device.h"
@@ -192,5 +193,13 @@ struct SwiGlu {
 enum class BinaryOp { add, sub, mul, div, swiglu };
 using BinaryOps = std::tuple<Add, Sub, Mul, Div, SwiGlu>;
 static_assert(std::tuple_size_v<BinaryOps> == static_cast<size_t>(BinaryOp::swiglu) + 1);
+
+// Calls f(Op{}) for the struct that enumerator `op` names in the list Ops.
+template <class Ops, class Enum, class F> void with_op(Enum op, F&& f) {
+  const auto pick = [&]<size_t... I>(std::index_sequence<I...>) {
+    ((op == static_cast<Enum>(I) ? f(std::tuple_element_t<I, Ops>{}) : void()), ...);
+  };
+  pick(std::make_index_sequence<std::tuple_size_v<Ops>>{});
+}
 
 }  // namespace borealis

@@ -51,40 +51,48 @@ TEST_CASE("checked device: a run, its evaluation, diagnosis, checkpoint, resume 
 }
 
 TEST_CASE("checked device: from the third step on a step waits for nothing and asks the system for nothing") {
-  const Device device{Device::Kind::cuda, 0};
-  Backend& on = backend(device);
-  for (const GptConfig& style : {GptConfig::gpt2(), GptConfig::modern()})
-    for (const std::string method : {"adamw", "aurora", "muon"}) {
-      INFO(method, style.style == Style::gpt2 ? " gpt2" : " modern");
-      GptConfig c = style;
-      c.vocab = 23, c.block_size = 16, c.n_layer = 2, c.n_head = 2, c.n_embd = 24;
-      c.dropout = 0.1;
-      Rng rng(2);
-      const Gpt model(c, rng, DType::f32, device);
-      Optimizer optimizer(model.parameters(), method);
-      std::vector<int32_t> tokens(500);
-      for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i * i % 23);
-      const TokenStream text(tokens);
-      int64_t launches = 0;
-      for (int i = 0; i < 6; ++i) {
-        const Counters started = on.counters();
-        const int64_t allocations = on.pool().system_allocations();
-        const TokenBatch batch = text.random_batch(4, 16, rng, device);
-        const Var loss = model.loss(batch.inputs, batch.targets, &rng);
-        loss.backward();
-        optimizer.expect_finite(loss.value());
-        optimizer.clip(1);
-        optimizer.step(0.5);
-        optimizer.zero_grad();
-        if (i < 2) continue;
-        CHECK(on.counters().waits == started.waits);
-        CHECK(on.pool().system_allocations() == allocations);
-        const int64_t now = on.counters().launches - started.launches;
-        CHECK((launches == 0 || now == launches));
-        launches = now;
-      }
-      CHECK(launches > 50);
+  struct Run {
+    int card;
+    Style style;
+    std::string method;
+  };
+  std::vector<Run> runs;
+  for (const int card : {0, 2})  // the CPU's kernels, and the GPU's
+    for (const Style style : {Style::gpt2, Style::modern})
+      for (const char* method : {"adamw", "aurora", "muon"}) runs.push_back({card, style, method});
+  for (const Run& run : runs) {
+    const Device device{Device::Kind::cuda, run.card};
+    Backend& on = backend(device);
+    INFO(run.method, " on ", device, run.style == Style::gpt2 ? " gpt2" : " modern");
+    GptConfig c = run.style == Style::gpt2 ? GptConfig::gpt2() : GptConfig::modern();
+    c.vocab = 23, c.block_size = 16, c.n_layer = 2, c.n_head = 2, c.n_embd = 24;
+    c.dropout = 0.1;
+    Rng rng(2);
+    const Gpt model(c, rng, DType::f32, device);
+    Optimizer optimizer(model.parameters(), run.method);
+    std::vector<int32_t> tokens(500);
+    for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i * i % 23);
+    const TokenStream text(tokens);
+    int64_t launches = 0;
+    for (int i = 0; i < 6; ++i) {
+      const Counters started = on.counters();
+      const int64_t allocations = on.pool().system_allocations();
+      const TokenBatch batch = text.random_batch(4, 16, rng, device);
+      const Var loss = model.loss(batch.inputs, batch.targets, &rng);
+      loss.backward();
+      optimizer.expect_finite(loss.value());
+      optimizer.clip(1);
+      optimizer.step(0.5);
+      optimizer.zero_grad();
+      if (i < 2) continue;
+      CHECK(on.counters().waits == started.waits);
+      CHECK(on.pool().system_allocations() == allocations);
+      const int64_t now = on.counters().launches - started.launches;
+      CHECK((launches == 0 || now == launches));
+      launches = now;
     }
+    CHECK(launches > 50);
+  }
 }
 
 TEST_CASE("checked device: a number that no table has makes NaN, and is not waited for") {

@@ -190,7 +190,7 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
       {[] {
          backend({Device::Kind::cuda, 7});
        },
-       cuda_count() > 0 ? "cuda:7: is not there; the last one is cuda:1"
+       cuda_count() > 0 ? "cuda:7: is not there; the last one is cuda:2"
                         : "cuda:7: this build has no CUDA backend; use the device cpu"},
   };
   for (const auto& c : cases) CHECK(refusal(c.f) == c.text);

@@ -1,10 +1,11 @@
 # The stand-in for CUDA (README.md here), and kernels that run on it.
 
-# Into the library, so that a backend in it finds it.
+# The stand-in and the backend on it (`ARGN`: its sources), into the library.
 function(borealis_add_stand_in)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cuda/checked/*.cpp)
-  borealis_add_checked_kernels(borealis_stand_in ${sources})
+  borealis_add_checked_kernels(borealis_stand_in ${sources} ${ARGN})
   set_target_properties(borealis_stand_in PROPERTIES POSITION_INDEPENDENT_CODE ${BUILD_SHARED_LIBS})
+  target_link_libraries(borealis_stand_in PRIVATE OpenMP::OpenMP_CXX)
   target_sources(borealis PRIVATE $<TARGET_OBJECTS:borealis_stand_in>)
   target_link_libraries(borealis PRIVATE ${CMAKE_DL_LIBS})
 endfunction()

@@ -14,19 +14,22 @@
 namespace borealis::stand_in {
 
 // What of a kernel's arguments must be the device's memory: each pointer; and each number within a struct that is an address
-// of the device.
+// of the device. (With g++: clang cannot clear what lies between a struct's members, which might look like one.)
 struct Pointers {
   std::vector<const void*> certain, possible;
 
-  template <class T> void add(const T& argument) {
+  template <class T> void add(T argument) {
     if constexpr (std::is_pointer_v<T>) {
       certain.push_back(argument);
     } else if constexpr (std::is_class_v<T>) {
+#if __has_builtin(__builtin_clear_padding)
+      __builtin_clear_padding(&argument);
       for (size_t at = 0; at + sizeof(void*) <= sizeof(T); at += sizeof(void*)) {
         const void* word = nullptr;
         std::memcpy(&word, reinterpret_cast<const char*>(&argument) + at, sizeof word);
         possible.push_back(word);
       }
+#endif
     }
   }
 };

@@ -14,14 +14,6 @@ namespace borealis {
 
 namespace {
 
-// Calls f(Op{}) for the struct that enumerator `op` names in the list Ops.
-template <class Ops, class Enum, class F> void with_op(Enum op, F&& f) {
-  const auto pick = [&]<size_t... I>(std::index_sequence<I...>) {
-    ((op == static_cast<Enum>(I) ? f(std::tuple_element_t<I, Ops>{}) : void()), ...);
-  };
-  pick(std::make_index_sequence<std::tuple_size_v<Ops>>{});
-}
-
 // visit() for the kernels that only move numbers and so take i32 too.
 template <class F> void visit_with_ids(DType t, F&& f) {
   if (t == DType::i32)

@@ -52,10 +52,12 @@ TEST_CASE("stand-in: memory that a kernel must not be handed, or write") {
   REQUIRE(cudaMalloc(&gone, 16) == cudaSuccess);
   REQUIRE(cudaFree(gone) == cudaSuccess);
   CHECK(has(plain(gone), foreign));
+#if __has_builtin(__builtin_clear_padding)  // else addresses within structs are not looked at
   CHECK(has(fault_of([&] {
               return kernels::by_table({gone, 1}, on.stream);
             }),
             "by_table_kernel was handed: memory that is no living tensor of the device"));
+#endif
 
   // A part of an allocation that was given back, and one that is smaller than the allocation.
   float* y = on.room<float>(4);

@@ -1,0 +1,39 @@
+// From what a kernel is asked with to its template parameters.
+#pragma once
+
+#include "map.h"
+
+namespace borealis {
+
+// y ← value + beta·y. With beta = 0, y is only written.
+struct Put {
+  template <class T> __device__ void operator()(T& y, T value) const { y = value; }
+};
+template <class T> struct PutOnto {
+  T beta;
+  __device__ void operator()(T& y, T value) const { y = value + beta * y; }
+};
+
+// f(array, put): y as a kernel uses it, and how.
+template <class T, class F> void with_beta(Span y, double beta, F&& f) {
+  if (beta == 0)
+    f(Out<T>{y.as<T>()}, Put{});
+  else
+    f(InOut<T>{y.as<T>()}, PutOnto<T>{static_cast<T>(beta)});
+}
+
+// visit() for the kernels that only move numbers and so take i32 too.
+template <class F> void visit_with_ids(DType t, F&& f) {
+  if (t == DType::i32)
+    f(int32_t{});
+  else
+    visit(t, f);
+}
+
+template <class T> In<T> in(ConstSpan x) { return {x.as<T>()}; }
+
+// Where an array lies that may be empty: an empty one lies nowhere.
+template <class T> T* place(Span x) { return x.count ? x.as<T>() : nullptr; }
+template <class T> const T* place(ConstSpan x) { return x.count ? x.as<T>() : nullptr; }
+
+}  // namespace borealis
