@@ -97,7 +97,7 @@ Var causal_attention(const Var& qkv, int64_t H, const AttentionOptions& options)
   // q and k as attention reads them: where they stand, or prepared.
   const RotaryTable angles = options.rotation;
   const RotaryArgs turn{.t = s[1], .heads = 2 * H, .dim = C / H, .eps = options.qk_norm_eps.value_or(0)};
-  if (angles.cos) check_table(angles, X, turn, H);
+  if (angles.cos || angles.sin) check_table(angles, X, turn, H);
   const bool prepares = angles.cos || options.qk_norm_eps;
   const Tensor QK = prepares ? fresh({s[0], s[1], 2 * C}) : X;
   const Tensor rstd = options.qk_norm_eps ? fresh({s[0], s[1], 2 * H}) : Tensor();

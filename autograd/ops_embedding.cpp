@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "autograd/ops.h"
 #include "engine/math.h"
 
@@ -43,7 +45,7 @@ Var cross_entropy(const Var& logits, const Tensor& given, int64_t ignore_index, 
          ": there must be one target for each row of logits");
   if (!(given.device() == logits.device()))
     fail("cross_entropy: the targets are on ", given.device(), " but the logits are on ", logits.device());
-  if (!(cap >= 0)) fail("cross_entropy: the cap must not be negative, got ", cap);
+  if (!(cap >= 0) || std::isinf(cap)) fail("cross_entropy: the cap must be a number of at least 0, got ", cap);
   const Tensor targets = checked_ids("cross_entropy", "the targets", given, V, ignore_index);
 
   const Tensor Z = logits.value();

@@ -108,7 +108,7 @@ Var swiglu(const Var& h) {
   const int64_t cols = shape[-1] / 2;
   shape.set(-1, cols);
   const Tensor H = h.value(), Y(shape, H.dtype(), H.device());
-  if (cols) {
+  if (Y.numel()) {
     const Shape::Strides rows{2 * cols, 1};
     backend(H.device())
         .binary(BinaryOp::swiglu, Y, H, H.flat_view(cols, {H.numel() - cols}),

@@ -30,12 +30,16 @@ Var transpose(const Var& x, int axis_a, int axis_b) {
 
 namespace {
 
-// Zeros into x[…, first : first + count, …].
+// Zeros into x[…, first : first + count, …]: one zero, repeated.
 void clear_slice(const Tensor& x, int axis, int64_t first, int64_t count) {
-  if (count == 0) return;
+  if (count == 0 || x.numel() == 0) return;
   Shape part = x.shape();
   part.set(axis, count);
-  copy_into_slice(x, Tensor::zeros(part, x.dtype(), x.device()), axis, first, 0);
+  const Shape::Strides steps = x.shape().strides();
+  const int64_t start = first * steps[static_cast<size_t>(axis)];
+  backend(x.device())
+      .strided_copy(x.flat_view(start, {x.numel() - start}), Tensor::zeros({1}, x.dtype(), x.device()),
+                    {.shape = part, .dst_stride = steps, .src_stride = {}}, 0);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ namespace borealis {
 CudaBackend::CudaBackend(Device device, int card) : device_(device), on_(card) { pool().set_cap(on_.memory); }
 
 void* CudaBackend::allocate(size_t bytes) {
+  on_.use();
   void* data = nullptr;
   const cudaError_t status = cudaMalloc(&data, bytes);
   if (status == cudaErrorMemoryAllocation) {
@@ -15,7 +16,10 @@ void* CudaBackend::allocate(size_t bytes) {
   return data;
 }
 
-void CudaBackend::release(void* data) { check_cuda(cudaFree(data), "cudaFree"); }
+void CudaBackend::release(void* data) {
+  on_.use();
+  check_cuda(cudaFree(data), "cudaFree");
+}
 
 void CudaBackend::upload(void* dst, const void* host, size_t bytes) { on_.upload(dst, host, bytes); }
 

@@ -18,8 +18,8 @@ struct Factor {
   explicit Factor(const MatrixView& x) : data(x.data) {
     const bool rows_lie = x.col_stride == 1;  // side by side
     op = rows_lie ? CUBLAS_OP_N : CUBLAS_OP_T;
-    // With a single row or column a stride is never used, and may be anything.
-    ld = rows_lie ? std::max(x.row_stride, x.cols) : std::max(x.col_stride, x.rows);
+    // With a single row or column a stride is never used, and may be anything; without any cuBLAS still asks for 1.
+    ld = rows_lie ? std::max<int64_t>({1, x.row_stride, x.cols}) : std::max<int64_t>({1, x.col_stride, x.rows});
   }
 };
 

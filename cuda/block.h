@@ -38,7 +38,7 @@ template <class T, bool one_warp> class RowTeam {
     return all;
   }
 
-  // Σ f(j) over j in [0, n), each thread every `threads`-th; and their maximum, −∞ if there is none.
+  // Σ f(j) over j in [0, n), each thread every `threads`-th.
   template <class F> __device__ T sum(int64_t n, F f) {
     T mine = 0;
     for (int64_t j = thread(); j < n; j += threads) mine += f(j);

@@ -246,6 +246,8 @@ class Checked final : public CheckedCore {
 
 int cuda_count() { return 3; }
 
+const char* why_no_cuda() { return "the checked devices are always there"; }
+
 Backend* cuda_backend(int index) {
   // Never destroyed, as the CPU's.
   static std::array<std::once_flag, 3> once;

@@ -1,5 +1,5 @@
 // One card as the backend uses it: a stream in whose order everything happens, a cuBLAS handle with memory of its own, and
-// pinned memory through which uploads go.
+// pinned memory through which uploads go. One host thread at a time.
 #pragma once
 
 #include <array>
@@ -12,7 +12,8 @@
 
 namespace borealis {
 
-// Fails with what the runtime says, unless `status` is success. `what` was asked for.
+// Fails with what the runtime says, unless `status` is success. `what` was asked for; what a kernel did wrong is told by
+// whatever is asked for next.
 void check_cuda(cudaError_t status, const char* what);
 void check_cublas(cublasStatus_t status, const char* what);
 
@@ -28,8 +29,10 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  cudaStream_t stream() const { return stream_; }
-  cublasHandle_t blas() const { return blas_; }
+  // Makes the card that of this thread: CUDA's calls go to a thread's card, at first number 0.
+  void use() const { check_cuda(cudaSetDevice(index_), "cudaSetDevice"); }
+  cudaStream_t stream() const { return use(), stream_; }
+  cublasHandle_t blas() const { return use(), blas_; }
 
   // Copies out of `host` before it returns, and does not wait for the stream while there is room in the ring.
   void upload(void* dst, const void* host, size_t bytes);
@@ -43,7 +46,7 @@ class Context {
     config.gridDim = blocks;
     config.blockDim = threads;
     config.dynamicSmemBytes = shared_bytes;
-    config.stream = stream_;
+    config.stream = stream();
     ++counters.launches;
     check_cuda(cudaLaunchKernelEx(&config, kernel, gate, static_cast<P>(arguments)...), name);
   }
@@ -55,6 +58,7 @@ class Context {
  private:
   static constexpr size_t half = size_t{4} << 20;
 
+  const int index_;
   cudaStream_t stream_ = nullptr;
   cublasHandle_t blas_ = nullptr;
   void* workspace_ = nullptr;

@@ -7,11 +7,16 @@
 namespace borealis {
 
 int cuda_count() {
-  int count = 0;
-  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
-  (void)cudaGetLastError();  // no driver, or no card
-  return 0;
+  static const int found = [] {  // asked for once: after a kernel's fault each call would fail
+    int count = 0;
+    if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+    (void)cudaGetLastError();  // no driver, or no card
+    return 0;
+  }();
+  return found;
 }
+
+const char* why_no_cuda() { return "there is no GPU, or its driver is older than the CUDA Toolkit of this build"; }
 
 Backend* cuda_backend(int index) {
   // Never destroyed, as the CPU's.

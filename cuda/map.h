@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "context.h"
 
@@ -64,7 +65,9 @@ template <class... Array> bool are_aligned(Array... arrays) {
 constexpr unsigned block_threads = 256;
 
 inline dim3 blocks_for(int64_t items, int64_t per_block) {
-  return dim3(static_cast<unsigned>((items + per_block - 1) / per_block));
+  const int64_t blocks = (items + per_block - 1) / per_block;
+  if (blocks > std::numeric_limits<int32_t>::max()) fail("cuda: ", items, " items are more than one launch can take");
+  return dim3(static_cast<unsigned>(blocks));
 }
 
 // f(a[i], b[i], …) for i < count. f is given references; arrays are In, Out or InOut.

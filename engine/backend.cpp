@@ -25,7 +25,7 @@ Backend& backend(Device device) {
   if (device.kind == Device::Kind::cpu) return cpu;
   if (Backend* cuda = cuda_backend(device.index)) return *cuda;
   if (cuda_count() > 0) fail(device, ": is not there; the last one is cuda:", cuda_count() - 1);
-  fail(device, ": this build has no CUDA backend; use the device cpu");
+  fail(device, ": ", why_no_cuda(), "; use the device cpu");
 }
 
 std::vector<Device> available_devices() {

@@ -281,7 +281,8 @@ class Backend {
   virtual void descend(Span w, ConstSpan u, double lr, double scale, double decay, ConstSpan record);
   // record.stopped ← record.step + 1, the step to come, if x[0] is not finite and nothing was stopped before.
   virtual void stop_unless_finite(Span record, ConstSpan x);
-  // From now on kernels change nothing once record.stopped is set, until gate({}). False where the host can see without
+  // From now on kernels change nothing once record.stopped is set, until gate({}); products may, so that nothing which
+  // lasts is a product's result. One host thread at a time. False where the host can see without
   // waiting that it is set: then none need be called.
   virtual bool gate(ConstSpan record) = 0;
   // m ← mu m + gain g;  x ← nesterov ? gain g + mu m : m.   (x, m, g: same flat order)
@@ -300,9 +301,10 @@ class Backend {
 // The backend of a device; fails in one sentence when this build has none.
 Backend& backend(Device device);
 
-// Both defined in exactly one of engine/no_cuda.cpp and cuda/, as CMake decides: how many there are, of which none is
+// All defined in exactly one of engine/no_cuda.cpp and cuda/, as CMake decides: how many there are, of which none is
 // opened; and number `index`, opened when it is first asked for, null if there is no such GPU.
 int cuda_count();
 Backend* cuda_backend(int index);
+const char* why_no_cuda();  // why there are none, for a message
 
 }  // namespace borealis

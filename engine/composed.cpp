@@ -137,6 +137,7 @@ void Backend::bias_unary_grad(UnaryOp op, Span dx, double beta, Span dbias, doub
 }
 
 void Backend::swiglu_grad(Span dh, ConstSpan h, ConstSpan dy, int64_t cols, double beta) {
+  if (dy.count == 0) return;
   const Shape half{dy.count / cols, cols};
   const Tensor H = tensor(*this, h, {half[0], 2 * cols}), dH = H.like(), a(half, h.dtype, device()), b = a.like();
   copy_from_slice(a, H, 1, 0, 0);
@@ -265,7 +266,7 @@ NormArgs head_norm(const MatrixView& x, const RotaryArgs& args) {
 void Backend::rotary(const MatrixView& y, Span rstd, const MatrixView& x, ConstSpan cos, ConstSpan sin,
                      const RotaryArgs& args) {
   const Tensor X = tensor(*this, x);
-  if (rstd) norm(X, {}, {}, rstd, X, {}, {}, {}, head_norm(x, args));
+  if (rstd) norm(X, {}, {}, rstd, X.clone(), {}, {}, {}, head_norm(x, args));
   write(*this, y, turned(*this, X, cos, sin, args, 1));
 }
 

@@ -8,6 +8,7 @@ namespace borealis {
 void Rng::follow(const Tensor& record) {
   if (record.made("rng").dtype() != DType::f64 || !(record.shape() == Shape{3}))
     fail("rng: a step's record is f64[3], but this is ", record.dtype(), record.shape());
+  if (step_ != 0) fail("rng: its steps were counted here, up to ", step_, "; follow a record from 0 on");
   record_ = record;
 }
 

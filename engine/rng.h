@@ -16,11 +16,13 @@ class Rng {
 
   // Starts training step `step`: streams count from 0 again.
   void set_step(uint32_t step) {
+    if (record_) fail("rng: it follows a step's record, so no step can be set");
     step_ = step;
     stream_ = 0;
   }
   // The steps of streams for ops are from now on counted from the one in `record`, a StepRecord on the ops' device
-  // (ParamArena::record()): then nothing of an op changes from step to step, and what was set here stays 0.
+  // (ParamArena::record()): then nothing of an op changes from step to step. backward() comes before the step, or it would
+  // draw other numbers than the forward pass. Fails where a step was set here.
   void follow(const Tensor& record);
   // That record for an op on `device`, or none; fails if it is elsewhere.
   Tensor record(const char* op, Device device) const;

@@ -229,6 +229,7 @@ void Table::reductions() {
                       {{3, 5, 7}, {-1, 1}, false},
                       {{2, 3, 1, 5}, {1, 3}, false},
                       {{257, 131}, {0}, false},
+                      {{4100, 2}, {0}, false},
                       {{257, 131}, {1}, false},
                       {{257, 131}, {}, true}};
   for (const auto& [shape, axes, keepdim] : sums) {
@@ -258,6 +259,8 @@ void Table::rows_of_numbers() {
       add("log_softmax", what, {{s}}, [axis](const Vars& x) { return log_softmax(x[0], axis); });
       add("logsumexp", what, {{s}}, [axis](const Vars& x) { return logsumexp(x[0], axis); });
     }
+  add("softmax", "[3, 1030]", {{{3, 1030}}}, [](const Vars& x) { return softmax(x[0]); });
+  add("logsumexp", "[3, 1030]", {{{3, 1030}}}, [](const Vars& x) { return logsumexp(x[0]); });
   add("logsumexp", "[3, 1]", {{{3, 1}}}, [](const Vars& x) { return logsumexp(x[0]); });
   add("softmax", "[3, 5], far apart", {{{3, 5}}}, [](const Vars& x) { return softmax(32 * x[0]); });
 

@@ -103,7 +103,7 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
       {[] {
          cross_entropy(zeros({1, 7}), ids({1}), -1, -2);
        },
-       "cross_entropy: the cap must not be negative, got -2"},
+       "cross_entropy: the cap must be a number of at least 0, got -2"},
       {[] {
          causal_attention(zeros({1, 2, 12}), 1, {.qk_norm_eps = -1});
        },
@@ -112,6 +112,17 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
          causal_attention(zeros({1, 2, 4}), zeros({1, 2, 4}), zeros({1, 2, 4}), 1, {.qk_norm_eps = 0});
        },
        "attention: only q and k that are packed with v are normed and turned; for separate ones call rms_norm, rotary"},
+      {[] {
+         Rng counted(1, 5);
+         counted.follow(Tensor::zeros({3}, DType::f64));
+       },
+       "rng: its steps were counted here, up to 5; follow a record from 0 on"},
+      {[] {
+         Rng follows(1);
+         follows.follow(Tensor::zeros({3}, DType::f64));
+         follows.set_step(1);
+       },
+       "rng: it follows a step's record, so no step can be set"},
       {[&] { rng.follow(Tensor::zeros({3})); }, "rng: a step's record is f64[3], but this is f32[3]"},
       {[&] {
          causal_attention(zeros({1, 9, 12}), 1, {.rotation = table});
@@ -188,10 +199,10 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
       {[] { Shape{1, 2, 3, 4, 5, 6, 7}; }, "shape: 7 axes, but at most 6 are supported"},
       {[] { parse_device("gpu"); }, "device: 'gpu' is not a device; use cpu, cuda or cuda:N"},
       {[] {
-         backend({Device::Kind::cuda, 7});
+         backend({Device::Kind::cuda, 99});
        },
-       cuda_count() > 0 ? "cuda:7: is not there; the last one is cuda:2"
-                        : "cuda:7: this build has no CUDA backend; use the device cpu"},
+       cuda_count() > 0 ? "cuda:99: is not there; the last one is cuda:" + std::to_string(cuda_count() - 1)
+                        : "cuda:99: this build has no CUDA backend; use the device cpu"},
   };
   for (const auto& c : cases) CHECK(refusal(c.f) == c.text);
 }

@@ -146,9 +146,13 @@ TEST_CASE("gemm: beta = 0 never reads C, a transposed C, an empty inner size") {
     const Tensor d = Tensor::full({5, 7}, std::nan(""), type);
     gemm(Matrix(d).t(), A, B);
     CHECK(relative_error(values(Matrix(d).t()), values(c)) <= bound(type));
-    const Tensor e = Tensor::full({2, 3}, 4, type);
-    gemm(e, Tensor({2, 0}, type), Tensor({0, 3}, type), 1, 0.5);
-    CHECK(e.to_vector<double>() == std::vector<double>(6, 2));
+    for (const Device device : available_devices()) {
+      const Tensor e = Tensor::full({2, 3}, 4, type, device), none({2, 0}, type, device);
+      gemm(e, none, Tensor({0, 3}, type, device), 1, 0.5);
+      CHECK(e.to_vector<double>() == std::vector<double>(6, 2));
+      gemm(e, none, Matrix(Tensor({3, 0}, type, device)).t(), 1, 0.5);
+      CHECK(e.to_vector<double>() == std::vector<double>(6, 1));
+    }
   }
 }
 

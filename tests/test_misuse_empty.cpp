@@ -32,6 +32,11 @@ Shape run(const std::function<Var(const std::vector<Var>&)>& f, const std::vecto
 }  // namespace
 
 TEST_CASE("empty: pointwise ops, shapes and reductions") {
+  for (const Shape& s : {Shape{0, 4}, {4, 0}, {2, 0, 4}}) {
+    Shape half = s;
+    half.set(-1, s[-1] / 2);
+    CHECK(run([](const auto& x) { return swiglu(x[0]); }, {s}) == half);
+  }
   for (const Shape& s : {Shape{0}, {0, 3}, {3, 0}, {2, 0, 4}}) {
     CAPTURE(s.rank());
     Rng rng(1);

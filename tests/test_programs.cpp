@@ -217,8 +217,8 @@ TEST_CASE("train_gpt: wrong input gets one clear sentence and leaves nothing beh
   with("--preset huge", "'huge' is not a preset; use nano, small, gpt2-124m or track3-nano");
   with("--colour red", "--colour");
   with("--n_layer two", "--n_layer");
-  with("--device cuda:7",
-       cuda_count() > 0 ? "cuda:7: is not there" : "this build has no CUDA backend; use the device cpu");
+  with("--device cuda:99",
+       cuda_count() > 0 ? "cuda:99: is not there" : "this build has no CUDA backend; use the device cpu");
   with("--device tpu", "'tpu' is not a device");
   with("--threads -1", "--threads -1: must be from 0 to 1024");
   with("--log_interval 0", "--log_interval 0: must be at least 1");
@@ -311,7 +311,7 @@ TEST_CASE("sample_gpt: wrong input gets one clear sentence") {
   refuses(good + " --temperature -1", "temperature -1 must", nothing);
   refuses(good + " --top_k -1", "top_k -1 must", nothing);
   refuses(good + " --max_new_tokens -5", "max_new_tokens -5 must", nothing);
-  refuses(good + " --device cuda:7", cuda_count() > 0 ? "is not there" : "no CUDA backend", nothing);
+  refuses(good + " --device cuda:99", cuda_count() > 0 ? "is not there" : "no CUDA backend", nothing);
   refuses(good + " --unknown 1", "--unknown", nothing);
 }
 
