@@ -23,7 +23,7 @@ TEST_CASE("errors: ops name themselves, the fault and every shape") {
   const RotaryTable table = rotary_table(8, 4);
   const struct {
     std::function<void()> f;
-    const char* text;
+    std::string text;
   } cases[] = {
       {[] {
          zeros({4, 6, 5}) + zeros({6, 4});
