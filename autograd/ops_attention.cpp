@@ -69,13 +69,14 @@ AttentionArgs attention_args(const Shape& shape, int64_t C, int64_t H, int64_t o
   return args;
 }
 
-// What the generator of dropout follows, if it does.
-Tensor record_of(const AttentionOptions& o, Device device) {
+// The record that the generator of dropout follows, if it does.
+Tensor followed(const AttentionOptions& o, Device device) {
   return o.rng ? o.rng->record("attention", device) : Tensor();
 }
 
-AttentionArgs at(const Tensor& step, AttentionArgs args) {
-  args.dropout.record = step;
+// `args` with that record, which a gradient rule keeps as a Tensor.
+AttentionArgs following(const Tensor& steps, AttentionArgs args) {
+  args.dropout.record = steps;
   return args;
 }
 
@@ -91,7 +92,7 @@ Var causal_attention(const Var& qkv, int64_t H, const AttentionOptions& options)
   const auto part = [C, H](const Tensor& t, int64_t index) { return heads(t, index * C, H, C / H); };
   const auto fresh = [&](const Shape& shape) { return Tensor(shape, qkv.dtype(), qkv.device()); };
   const Tensor X = qkv.value(), y = fresh({s[0], s[1], C}), lse = fresh({s[0], H, s[1]});
-  const Tensor step = record_of(options, y.device());
+  const Tensor steps = followed(options, y.device());
   Backend& on = backend(y.device());
 
   // q and k as attention reads them: where they stand, or prepared.
@@ -104,12 +105,12 @@ Var causal_attention(const Var& qkv, int64_t H, const AttentionOptions& options)
   const auto both = [C](const Tensor& t) { return columns(t, 2 * C); };
   if (prepares) on.rotary(both(QK), rstd, both(X), angles.cos, angles.sin, turn);
 
-  on.attention(part(y, 0), lse, part(QK, 0), part(QK, 1), part(X, 2), at(step, args));
+  on.attention(part(y, 0), lse, part(QK, 0), part(QK, 1), part(X, 2), following(steps, args));
   return record("attention", y, {qkv}, [=](Backward& bw) {
     const auto grad = [&](const Tensor& g, double beta) {
       backend(g.device())
           .attention_grad(part(g, 0), part(g, 1), part(g, 2), beta, part(QK, 0), part(QK, 1), part(X, 2), part(y, 0),
-                          part(bw.dy(), 0), lse, at(step, args));
+                          part(bw.dy(), 0), lse, following(steps, args));
     };
     if (!prepares) {
       const auto [g, beta] = bw.slot(0);
@@ -127,7 +128,7 @@ Var causal_attention(const Var& q, const Var& k, const Var& v, int64_t H, const 
               &sv = v.value("attention").shape();
   if (sq.rank() != 3 || sk.rank() != 3 || !(sk == sv) || sq[0] != sk[0] || sq[2] != sk[2] || sq[1] > sk[1])
     fail("attention: q must be [B, Tq, C] and k, v [B, Tk, C] with Tq ≤ Tk, got ", sq, ", ", sk, ", ", sv);
-  if (options.qk_norm_eps || options.rotation.cos)
+  if (options.qk_norm_eps || options.rotation.cos || options.rotation.sin)
     fail(
         "attention: only q and k that are packed with v are normed and turned; for separate ones call rms_norm, "
         "rotary");
@@ -136,14 +137,14 @@ Var causal_attention(const Var& q, const Var& k, const Var& v, int64_t H, const 
   const AttentionArgs args = attention_args(sq, sq[2], H, sk[1] - sq[1], options);
   const auto all = [H](const Tensor& t) { return heads(t, 0, H, t.size(2) / H); };
   const Tensor y = q.value().like(), lse({sq[0], H, sq[1]}, y.dtype(), y.device());
-  const Tensor step = record_of(options, y.device());
+  const Tensor steps = followed(options, y.device());
   const Matrix Q = all(q.value()), K = all(k.value()), V = all(v.value());
-  backend(y.device()).attention(all(y), lse, Q, K, V, at(step, args));
+  backend(y.device()).attention(all(y), lse, Q, K, V, following(steps, args));
   return record("attention", y, {q, k, v}, [=, k_shape = sk](Backward& bw) {
     // q, k and v may be one Var, so the three gradients are made apart and then added.
     const Tensor dq = y.like(), dk(k_shape, y.dtype(), y.device()), dv = dk.like();
     backend(y.device())
-        .attention_grad(all(dq), all(dk), all(dv), 0, Q, K, V, all(y), all(bw.dy()), lse, at(step, args));
+        .attention_grad(all(dq), all(dk), all(dv), 0, Q, K, V, all(y), all(bw.dy()), lse, following(steps, args));
     if (bw.needs(0)) bw.add(0, dq);
     if (bw.needs(1)) bw.add(1, dk);
     if (bw.needs(2)) bw.add(2, dv);

@@ -50,14 +50,8 @@ int64_t stride_of(const Batch& b) { return b.count[1] == 1 ? b.stride[0] : b.str
 void CudaBackend::gemm(const MatrixView& c, const MatrixView& a, const MatrixView& b, double alpha, double beta,
                        bool symmetric, Precision precision) {
   if (c.rows == 0 || c.cols == 0 || c.batch.total() == 0) return;
-  if (c.dtype != a.dtype) {
-    const auto widened = [&](const MatrixView& x) {
-      const Matrix own = Matrix::make(x.rows, x.cols, x.batch, x.dtype, device_);
-      matrix_affine(own, x, 1, 0);
-      return Matrix(own.tensor().to(c.dtype));
-    };
-    return gemm(c, widened(a), widened(b), alpha, beta, symmetric, precision);
-  }
+  if (c.dtype != a.dtype)
+    return gemm(c, converted(a, c.dtype, device()), converted(b, c.dtype, device()), alpha, beta, symmetric, precision);
   const Types types = types_of(c.dtype, precision);
   const float alpha32 = static_cast<float>(alpha), beta32 = static_cast<float>(beta);
   const bool f64 = c.dtype == DType::f64;

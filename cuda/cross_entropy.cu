@@ -3,24 +3,10 @@
 
 #include "cuda/row_kernels.h"
 #include "engine/formulas.h"
-#include "engine/pointwise.h"
 
 namespace borealis {
 
 namespace {
-
-template <class T> struct NoCap {
-  __device__ T z(T x) const { return x; }
-  __device__ T dz(T) const { return T(1); }
-};
-template <class T> struct Cap {
-  T p;
-  __device__ T z(T x) const { return SoftCap::f(x, p); }
-  __device__ T dz(T x) const { return SoftCap::df(x, p); }
-};
-template <class T, class F> void with_cap(double cap, F&& f) {
-  cap == 0 ? f(NoCap<T>{}) : f(Cap<T>{static_cast<T>(cap)});
-}
 
 // lse and the loss of each row; 0 where it does not count.
 template <class T, bool one_warp, class C>
@@ -31,9 +17,7 @@ __global__ void row_loss_kernel(Gate gate, T* losses, T* lse, const T* x, const 
   if (row >= rows) return;
   x += row * cols;
   RowTeam<T, one_warp> team;
-  T top = -std::numeric_limits<T>::infinity();
-  for (int64_t j = team.thread(); j < cols; j += team.threads) top = Greater{}(top, x[j]);
-  const T shift = cap.z(formulas::finite_shift(team.reduce(top, Greater{})));  // z grows with x
+  const T shift = cap.z(row_shift(team, x, cols));  // z grows with x: the largest of all z
   const T log_sum = fast::log(team.sum(cols, [=](int64_t j) { return fast::exp(cap.z(x[j]) - shift); }));
   if (team.thread() != 0) return;
   lse[row] = shift + log_sum;
@@ -55,19 +39,24 @@ __global__ void mean_loss_kernel(Gate gate, T* loss, T* count, const T* losses, 
   loss[0] = n > 0 ? sum / n : T(0);
 }
 
-template <class T, class C, class Array, class Put>
-__global__ void grad_kernel(Gate gate, Array dx, const T* x, const int32_t* targets, const T* lse, const T* count,
-                            const T* dloss, int64_t numbers, int64_t cols, int64_t ignored, C cap, Put put) {
-  if (gate.closed()) return;
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= numbers) return;
-  const int64_t row = i / cols, target = targets[row];
-  if (target == ignored) return put(dx.at[i], T(0));
-  const bool there = target >= 0 && target < cols;
-  const T d = there ? dloss[0] / count[0] : std::numeric_limits<T>::quiet_NaN(), dz = cap.dz(x[i]);
-  const T hot = target == i % cols ? d * dz : T(0);
-  put(dx.at[i], formulas::logsumexp_grad(cap.z(x[i]), lse[row], d) * dz - hot);
-}
+// dx_j = (exp(z_j − lse) − [j = t]) z'_j dloss/count.
+template <class T, class C, class Put> struct Grad {
+  T* dx;
+  const T* x;
+  const int32_t* targets;
+  const T *lse, *count, *dloss;
+  int64_t cols, ignored;
+  C cap;
+  Put put;
+  __device__ void operator()(int64_t i) const {
+    const int64_t row = i / cols, target = targets[row];
+    if (target == ignored) return put(dx[i], T(0));
+    const bool there = target >= 0 && target < cols;
+    const T d = there ? dloss[0] / count[0] : std::numeric_limits<T>::quiet_NaN(), dz = cap.dz(x[i]);
+    const T hot = target == i % cols ? d * dz : T(0);
+    put(dx[i], formulas::logsumexp_grad(cap.z(x[i]), lse[row], d) * dz - hot);
+  }
+};
 
 }  // namespace
 
@@ -78,7 +67,7 @@ void CudaBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logit
     const Storage scratch_rows = scratch(static_cast<size_t>(rows) * sizeof(T));
     T* const losses = rows ? reinterpret_cast<T*>(scratch_rows.data()) : nullptr;
     const int32_t* const target = place<int32_t>(targets);
-    with_cap<T>(cap, [&]<class C>(C c) {
+    formulas::with_cap<T>(cap, [&]<class C>(C c) {
       with_team(cols, [&](auto one_warp) {
         launch_rows<T>(on_, "cross_entropy", one_warp, rows, row_loss_kernel<T, one_warp, C>, losses, lse.as<T>(),
                        logits.as<T>(), target, rows, cols, ignored, c);
@@ -91,13 +80,12 @@ void CudaBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logit
 
 void CudaBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan targets, ConstSpan lse, ConstSpan count,
                                      ConstSpan dloss, int64_t cols, int64_t ignored, double cap, double beta) {
-  if (dlogits.count == 0) return;
   visit(logits.dtype, [&]<class T>(T) {
-    with_cap<T>(cap, [&]<class C>(C c) {
-      with_beta<T>(dlogits, beta, [&]<class Array, class Put>(Array out, Put put) {
-        on_.launch("cross_entropy_grad", grad_kernel<T, C, Array, Put>, blocks_for(logits.count, block_threads),
-                   block_threads, 0, out, logits.as<T>(), targets.as<int32_t>(), lse.as<T>(), count.as<T>(),
-                   dloss.as<T>(), logits.count, cols, ignored, c, put);
+    formulas::with_cap<T>(cap, [&]<class C>(C c) {
+      with_put<T>(beta, [&]<class Put>(Put put) {
+        each_item(on_, "cross_entropy_grad", dlogits.count,
+                  Grad<T, C, Put>{dlogits.as<T>(), logits.as<T>(), targets.as<int32_t>(), lse.as<T>(), count.as<T>(),
+                                  dloss.as<T>(), cols, ignored, c, put});
       });
     });
   });

@@ -1,4 +1,4 @@
-// Kernels that do the same to each element: f(x[i], y[i], …), whole 16-byte packs where all arrays lie for it.
+// Kernels that do the same to each element: f(x[i], y[i], …), whole 16-byte packs where all arrays lie for it; or f(i).
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,9 @@ template <class T> struct Out { T* at; };
 template <class T> struct InOut { T* at; };
 
 template <class T, int n> struct alignas(sizeof(T) * n) Pack { T at[n]; };
+
+// Among all threads of the grid.
+__device__ inline int64_t this_thread() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
 
 namespace mapping {
 
@@ -45,9 +48,9 @@ __device__ void step(int64_t i, F f, Use<T>... arrays) {
   }(load<T, n>(arrays, i)...);
 }
 
-template <int n, class F, class... Array> __global__ void map_kernel(Gate gate, int64_t count, F f, Array... arrays) {
-  if (gate.closed()) return;
-  const int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * n;
+// This thread's n elements of `count`, fewer at the end.
+template <int n, class F, class... Array> __device__ void share(int64_t count, F f, Array... arrays) {
+  const int64_t i = this_thread() * n;
   if (i + n <= count) {
     step<n>(i, f, arrays...);
   } else {
@@ -55,7 +58,15 @@ template <int n, class F, class... Array> __global__ void map_kernel(Gate gate, 
   }
 }
 
+template <int n, class F, class... Array> __global__ void map_kernel(Gate gate, int64_t count, F f, Array... arrays) {
+  if (!gate.closed()) share<n>(count, f, arrays...);
+}
+
 }  // namespace mapping
+
+template <class F> __global__ void item_kernel(Gate gate, int64_t count, F f) {
+  if (const int64_t i = this_thread(); i < count && !gate.closed()) f(i);
+}
 
 // Whether all of these begin where n numbers of 16 bytes together may be loaded at once.
 template <class... Array> bool are_aligned(Array... arrays) {
@@ -68,6 +79,11 @@ inline dim3 blocks_for(int64_t items, int64_t per_block) {
   const int64_t blocks = (items + per_block - 1) / per_block;
   if (blocks > std::numeric_limits<int32_t>::max()) fail("cuda: ", items, " items are more than one launch can take");
   return dim3(static_cast<unsigned>(blocks));
+}
+
+// f(i) for i < count, a thread each.
+template <class F> void each_item(Context& on, const char* name, int64_t count, F f) {
+  if (count > 0) on.launch(name, item_kernel<F>, blocks_for(count, block_threads), block_threads, 0, count, f);
 }
 
 // f(a[i], b[i], …) for i < count. f is given references; arrays are In, Out or InOut.

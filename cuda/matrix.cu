@@ -64,7 +64,7 @@ void CudaBackend::scale_rows(const MatrixView& y, const MatrixView& x, ConstSpan
 
 void CudaBackend::matrix_affine(const MatrixView& y, const MatrixView& x, double alpha, double beta) {
   visit(y.dtype, [&]<class T>(T) {
-    with_beta<T>({y.data, y.dtype, 0}, beta, [&]<class Array, class Put>(Array, Put put) {
+    with_put<T>(beta, [&]<class Put>(Put put) {
       walk(on_, "matrix_affine", shape_of(y), {shape_of(y), strides_of(y), strides_of(x), {}},
            Affine<T, Put>{static_cast<T*>(y.data), static_cast<const T*>(x.data), static_cast<T>(alpha), put});
     });

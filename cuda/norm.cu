@@ -75,7 +75,7 @@ void CudaBackend::norm_grad(Span dx, double beta_x, Span dgain, double beta_gain
   visit(x.dtype, [&]<class T>(T) {
     if (dx)
       with_team(args.cols, [&](auto one_warp) {
-        with_beta<T>(dx, beta_x, [&]<class Array, class Put>(Array, Put put) {
+        with_put<T>(beta_x, [&]<class Put>(Put put) {
           launch_rows<T>(on_, "norm_grad", one_warp, args.rows, norm_grad_kernel<T, one_warp, Put>, dx.as<T>(),
                          x.as<T>(), gain.as<T>(), mean.as<T>(), rstd.as<T>(), dy.as<T>(), args, put);
         });

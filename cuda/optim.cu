@@ -38,12 +38,7 @@ __global__ void map_made_kernel(Gate gate, int64_t count, Maker maker, Array... 
   if (threadIdx.x == 0) made = maker();
   __syncthreads();
   const Formula f = made;
-  const int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * n;
-  if (i + n <= count) {
-    mapping::step<n>(i, f, arrays...);
-  } else {
-    for (int64_t k = i; k < count; ++k) mapping::step<1>(k, f, arrays...);
-  }
+  mapping::share<n>(count, f, arrays...);
 }
 
 template <class T> struct InverseNorm {

@@ -37,16 +37,19 @@ template <class T, class Put> struct Affine {
 };
 
 // A thread's four numbers are one block of random words.
-template <class T, class Array, class Put>
-__global__ void dropout_kernel(Gate gate, Array y, const T* x, int64_t count, DropoutArgs args,
-                               formulas::Dropout<T> dropout, Put put) {
-  if (gate.closed()) return;
-  const int64_t block = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (4 * block >= count) return;
-  const PhiloxBits bits = args.now().block(static_cast<uint32_t>(block));
-  for (int64_t i = 4 * block; i < 4 * block + 4 && i < count; ++i)
-    put(y.at[i], formulas::Dropout<T>::drop(x[i], dropout.factor(bits.word[i % 4])));
-}
+template <class T, class Put> struct Drop {
+  T* y;
+  const T* x;
+  int64_t count;
+  DropoutArgs args;
+  formulas::Dropout<T> dropout;
+  Put put;
+  __device__ void operator()(int64_t block) const {
+    const PhiloxBits bits = args.now().block(static_cast<uint32_t>(block));
+    for (int64_t i = 4 * block; i < 4 * block + 4 && i < count; ++i)
+      put(y[i], formulas::Dropout<T>::drop(x[i], dropout.factor(bits.word[i % 4])));
+  }
+};
 
 }  // namespace
 
@@ -102,11 +105,10 @@ void CudaBackend::affine(Span y, ConstSpan x, double alpha, double shift, double
 }
 
 void CudaBackend::dropout(Span y, ConstSpan x, const DropoutArgs& args, double beta) {
-  if (y.count == 0) return;
   visit(y.dtype, [&]<class T>(T) {
-    with_beta<T>(y, beta, [&]<class Array, class Put>(Array out, Put put) {
-      on_.launch("dropout", dropout_kernel<T, Array, Put>, blocks_for(y.count, 4 * block_threads), block_threads, 0,
-                 out, x.as<T>(), y.count, args, formulas::Dropout<T>{args.p}, put);
+    with_put<T>(beta, [&]<class Put>(Put put) {
+      each_item(on_, "dropout", (y.count + 3) / 4,
+                Drop<T, Put>{y.as<T>(), x.as<T>(), y.count, args, formulas::Dropout<T>{args.p}, put});
     });
   });
 }

@@ -28,36 +28,39 @@ struct Squared {
   template <class T> __device__ T operator()(T x) const { return x * x; }
 };
 
-template <class T>
-__global__ void max_kernel(Gate gate, T* y, int32_t* where, const T* x, int64_t count, int64_t mid, int64_t inner) {
-  if (gate.closed()) return;
-  const int64_t j = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (j >= count) return;
-  x += j / inner * mid * inner + j % inner;
-  int64_t best = 0;
-  T top = x[0];
-  for (int64_t m = 1; m < mid; ++m)
-    if (const T v = x[m * inner]; v > top || (v != v && top == top)) top = v, best = m;
-  y[j] = top;
-  where[j] = static_cast<int32_t>(best);
-}
+template <class T> struct Max {
+  T* y;
+  int32_t* where;
+  const T* x;
+  int64_t mid, inner;
+  __device__ void operator()(int64_t j) const {
+    const T* const column = x + j / inner * mid * inner + j % inner;
+    int64_t best = 0;
+    T top = column[0];
+    for (int64_t m = 1; m < mid; ++m)
+      if (const T v = column[m * inner]; v > top || (v != v && top == top)) top = v, best = m;
+    y[j] = top;
+    where[j] = static_cast<int32_t>(best);
+  }
+};
 
-template <class T, class Array, class Put>
-__global__ void max_grad_kernel(Gate gate, Array dx, const int32_t* where, const T* dy, int64_t count, int64_t mid,
-                                int64_t inner, Put put) {
-  if (gate.closed()) return;
-  const int64_t k = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (k >= count) return;
-  const int64_t j = k / (mid * inner) * inner + k % inner, m = k / inner % mid;
-  put(dx.at[k], where[j] == m ? dy[j] : T(0));
-}
+template <class T, class Put> struct MaxGrad {
+  T* dx;
+  const int32_t* where;
+  const T* dy;
+  int64_t mid, inner;
+  Put put;
+  __device__ void operator()(int64_t k) const {
+    const int64_t j = k / (mid * inner) * inner + k % inner, m = k / inner % mid;
+    put(dx[k], where[j] == m ? dy[j] : T(0));
+  }
+};
 
 // found ← 1 if there is a number that is not finite.
 template <class T> __global__ void not_finite_kernel(Gate, int32_t* found, const T* x, int64_t count) {
   bool bad = false;
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step)
-    bad = bad || x[i] - x[i] != 0;
+  for (int64_t i = this_thread(); i < count; i += step) bad = bad || x[i] - x[i] != 0;
   if (__syncthreads_or(bad) && threadIdx.x == 0) atomicExch(found, 1);
 }
 
@@ -101,20 +104,17 @@ void CudaBackend::sum_squares(Span y, ConstSpan x) {
 }
 
 void CudaBackend::max(Span y, Span index, ConstSpan x, int64_t /*outer*/, int64_t mid, int64_t inner) {
-  if (y.count == 0) return;
   visit(y.dtype, [&]<class T>(T) {
-    on_.launch("max", max_kernel<T>, blocks_for(y.count, block_threads), block_threads, 0, y.as<T>(),
-               index.as<int32_t>(), x.as<T>(), y.count, mid, inner);
+    each_item(on_, "max", y.count, Max<T>{y.as<T>(), index.as<int32_t>(), x.as<T>(), mid, inner});
   });
 }
 
 void CudaBackend::max_grad(Span dx, ConstSpan index, ConstSpan dy, int64_t /*outer*/, int64_t mid, int64_t inner,
                            double beta) {
-  if (dx.count == 0) return;
   visit(dx.dtype, [&]<class T>(T) {
-    with_beta<T>(dx, beta, [&]<class Array, class Put>(Array out, Put put) {
-      on_.launch("max_grad", max_grad_kernel<T, Array, Put>, blocks_for(dx.count, block_threads), block_threads, 0, out,
-                 index.as<int32_t>(), dy.as<T>(), dx.count, mid, inner, put);
+    with_put<T>(beta, [&]<class Put>(Put put) {
+      each_item(on_, "max_grad", dx.count,
+                MaxGrad<T, Put>{dx.as<T>(), index.as<int32_t>(), dy.as<T>(), mid, inner, put});
     });
   });
 }

@@ -17,17 +17,6 @@ struct HeadPlace {
   }
 };
 
-template <class T> struct Angles {
-  const T *cos, *sin;
-  T direction;
-
-  __device__ Angles(const T* c, const T* s, T d, int64_t row, const RotaryArgs& args) : direction(d) {
-    const int64_t first = (row % args.t + args.offset) * (args.dim / 2);
-    cos = c + first, sin = s + first;
-  }
-  __device__ formulas::Turned<T> turn(T x1, T x2, int64_t i) const { return {x1, x2, cos[i], direction * sin[i]}; }
-};
-
 template <class T>
 __global__ void rotary_kernel(Gate gate, MatrixView y, T* rstd, MatrixView x, const T* cos, const T* sin,
                               RotaryArgs args) {
@@ -48,7 +37,7 @@ __global__ void rotary_kernel(Gate gate, MatrixView y, T* rstd, MatrixView x, co
     for (int64_t i = team.thread(); i < dim; i += team.threads) out[i] = in[i] * scale;
     return;
   }
-  const Angles<T> angles(cos, sin, T(1), h.row, args);
+  const formulas::Angles<T> angles(cos, sin, T(1), h.row, args);
   for (int64_t i = team.thread(); i < half; i += team.threads) {
     const formulas::Turned<T> turned = angles.turn(in[i] * scale, in[i + half] * scale, i);
     out[i] = turned.y1, out[i + half] = turned.y2;
@@ -75,7 +64,7 @@ __global__ void rotary_grad_kernel(Gate gate, MatrixView dx, MatrixView dy, Matr
     for (int64_t i = team.thread(); i < dim; i += team.threads) put(out[i], scale * (d[i] - x_hat(i) * mean));
     return;
   }
-  const Angles<T> angles(cos, sin, T(-1), h.row, args);
+  const formulas::Angles<T> angles(cos, sin, T(-1), h.row, args);
   T mean = 0;
   if (rstd)
     mean = team.sum(half, [=](int64_t i) {
@@ -102,7 +91,7 @@ void CudaBackend::rotary(const MatrixView& y, Span rstd, const MatrixView& x, Co
 void CudaBackend::rotary_grad(const MatrixView& dx, const MatrixView& dy, const MatrixView& x, ConstSpan rstd,
                               ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta) {
   visit(dy.dtype, [&]<class T>(T) {
-    with_beta<T>({dx.data, dx.dtype, 0}, beta, [&]<class Array, class Put>(Array, Put put) {
+    with_put<T>(beta, [&]<class Put>(Put put) {
       launch_rows<T>(on_, "rotary_grad", true, dy.rows * args.heads, rotary_grad_kernel<T, Put>, dx, dy, x,
                      rstd.as<T>(), cos.as<T>(), sin.as<T>(), args, put);
     });

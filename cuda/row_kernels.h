@@ -1,6 +1,9 @@
 // Kernels that take rows: a warp or a block for each.
 #pragma once
 
+#include <limits>
+
+#include "../engine/formulas.h"
 #include "backend.h"
 #include "block.h"
 #include "types.h"
@@ -10,6 +13,13 @@ namespace borealis {
 // The row of this thread's team.
 template <bool one_warp> __device__ int64_t team_row() {
   return one_warp ? static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y : blockIdx.x;
+}
+
+// What to subtract before exp: the row's maximum.
+template <class T, class Team> __device__ T row_shift(Team& team, const T* x, int64_t n) {
+  T top = -std::numeric_limits<T>::infinity();
+  for (int64_t j = team.thread(); j < n; j += Team::threads) top = Greater{}(top, x[j]);
+  return formulas::finite_shift(team.reduce(top, Greater{}));
 }
 
 // A warp of its own for each row that is short.

@@ -1,7 +1,4 @@
 // Softmax and its relatives: a warp or a block for each row.
-#include <algorithm>
-#include <limits>
-
 #include "cuda/row_kernels.h"
 #include "engine/formulas.h"
 
@@ -22,13 +19,6 @@ template <bool one_warp> struct RowPlace {
     seen = prefix < 0 ? 0 : prefix > a.cols ? a.cols : prefix;
   }
 };
-
-// What to subtract before exp: the row's maximum.
-template <class T, class Team> __device__ T row_shift(Team& team, const T* x, int64_t n) {
-  T top = -std::numeric_limits<T>::infinity();
-  for (int64_t j = team.thread(); j < n; j += Team::threads) top = Greater{}(top, x[j]);
-  return formulas::finite_shift(team.reduce(top, Greater{}));
-}
 
 template <class T, bool one_warp> __global__ void softmax_kernel(Gate gate, T* y, const T* x, RowsArgs args) {
   if (gate.closed()) return;
@@ -79,7 +69,7 @@ void CudaBackend::softmax(Span y, ConstSpan x, const RowsArgs& args) {
 void CudaBackend::softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) {
   visit(y.dtype, [&]<class T>(T) {
     with_team(args.cols, [&](auto one_warp) {
-      with_beta<T>(dx, beta, [&]<class Array, class Put>(Array, Put put) {
+      with_put<T>(beta, [&]<class Put>(Put put) {
         launch_rows<T>(on_, "softmax_grad", one_warp, args.rows, softmax_grad_kernel<T, one_warp, Put>, place<T>(dx),
                        place<T>(y), place<T>(dy), args, put);
       });

@@ -44,7 +44,7 @@ void CudaBackend::binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, Const
                               const Broadcast& args, double beta) {
   visit(dx.dtype, [&]<class T>(T) {
     with_op<BinaryOps>(op, [&]<class Op>(Op) {
-      with_beta<T>(dx, beta, [&]<class Array, class Put>(Array, Put put) {
+      with_put<T>(beta, [&]<class Put>(Put put) {
         const auto run = [&](auto side_is) {
           walk(on_, "binary_grad", args.shape, axes_of(args),
                BinaryGrad<Op, decltype(side_is)::value, T, Put>{dx.as<T>(), a.as<T>(), b.as<T>(), dy.as<T>(), put});
@@ -57,7 +57,7 @@ void CudaBackend::binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, Const
 
 void CudaBackend::strided_copy(Span dst, ConstSpan src, const StridedCopy& args, double beta) {
   visit_with_ids(dst.dtype, [&]<class T>(T) {
-    with_beta<T>(dst, beta, [&]<class Array, class Put>(Array, Put put) {
+    with_put<T>(beta, [&]<class Put>(Put put) {
       walk(on_, "strided_copy", args.shape, {args.shape, args.dst_stride, args.src_stride, {}},
            Move<T, Put>{dst.as<T>(), src.as<T>(), put});
     });

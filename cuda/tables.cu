@@ -9,15 +9,16 @@ namespace borealis {
 
 namespace {
 
-template <class T>
-__global__ void embedding_kernel(Gate gate, T* y, const T* table, const int32_t* ids, int64_t count, int64_t rows,
-                                 int64_t cols) {
-  if (gate.closed()) return;
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  const int64_t id = ids[i / cols];
-  y[i] = id >= 0 && id < rows ? table[id * cols + i % cols] : std::numeric_limits<T>::quiet_NaN();
-}
+template <class T> struct Look {
+  T* y;
+  const T* table;
+  const int32_t* ids;
+  int64_t rows, cols;
+  __device__ void operator()(int64_t i) const {
+    const int64_t id = ids[i / cols];
+    y[i] = id >= 0 && id < rows ? table[id * cols + i % cols] : std::numeric_limits<T>::quiet_NaN();
+  }
+};
 
 // A warp for each row of the table and 32 of its columns. It looks through the ids, 32 at a time, and adds the rows of dy
 // that are its own in the order of i.
@@ -44,10 +45,9 @@ __global__ void embedding_grad_kernel(Gate gate, Array dtable, const int32_t* id
 }  // namespace
 
 void CudaBackend::embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) {
-  if (y.count == 0) return;
   visit(y.dtype, [&]<class T>(T) {
-    on_.launch("embedding", embedding_kernel<T>, blocks_for(y.count, block_threads), block_threads, 0, y.as<T>(),
-               table.as<T>(), ids.as<int32_t>(), y.count, table.count / cols, cols);
+    each_item(on_, "embedding", y.count,
+              Look<T>{y.as<T>(), table.as<T>(), ids.as<int32_t>(), cols ? table.count / cols : 0, cols});
   });
 }
 

@@ -14,20 +14,20 @@ template <class T> struct PutOnto {
   __device__ void operator()(T& y, T value) const { y = value + beta * y; }
 };
 
-// f(array, put): y as a kernel uses it, and how.
+// f(put) for kernels that find their way to y by themselves.
+template <class T, class F> void with_put(double beta, F&& f) {
+  if (beta == 0)
+    f(Put{});
+  else
+    f(PutOnto<T>{static_cast<T>(beta)});
+}
+
+// f(array, put): y as a map uses it, and how.
 template <class T, class F> void with_beta(Span y, double beta, F&& f) {
   if (beta == 0)
     f(Out<T>{y.as<T>()}, Put{});
   else
     f(InOut<T>{y.as<T>()}, PutOnto<T>{static_cast<T>(beta)});
-}
-
-// visit() for the kernels that only move numbers and so take i32 too.
-template <class F> void visit_with_ids(DType t, F&& f) {
-  if (t == DType::i32)
-    f(int32_t{});
-  else
-    visit(t, f);
 }
 
 template <class T> In<T> in(ConstSpan x) { return {x.as<T>()}; }

@@ -42,19 +42,19 @@ template <class Index> __device__ Place place_of(const Axes& axes, Index i) {
   return place;
 }
 
-template <class Index, class F> __global__ void walk_kernel(Gate gate, int64_t count, Axes axes, F f) {
-  if (gate.closed()) return;
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i < count) f(place_of(axes, static_cast<Index>(i)));
-}
+template <class Index, class F> struct AtPlace {
+  Axes axes;
+  F f;
+  __device__ void operator()(int64_t i) const { f(place_of(axes, static_cast<Index>(i))); }
+};
 
 // f(place) for each element of a shape.
 template <class F> void walk(Context& on, const char* name, const Shape& shape, const Axes& axes, F f) {
   const int64_t count = shape.numel();
-  if (count == 0) return;
-  constexpr int64_t most = int64_t{1} << 31;
-  on.launch(name, count < most ? walk_kernel<uint32_t, F> : walk_kernel<uint64_t, F>, blocks_for(count, block_threads),
-            block_threads, 0, count, axes, f);
+  if (count < int64_t{1} << 32)
+    each_item(on, name, count, AtPlace<uint32_t, F>{axes, f});
+  else
+    each_item(on, name, count, AtPlace<uint64_t, F>{axes, f});
 }
 
 }  // namespace borealis

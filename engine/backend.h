@@ -282,8 +282,8 @@ class Backend {
   // record.stopped ← record.step + 1, the step to come, if x[0] is not finite and nothing was stopped before.
   virtual void stop_unless_finite(Span record, ConstSpan x);
   // From now on kernels change nothing once record.stopped is set, until gate({}); products may, so that nothing which
-  // lasts is a product's result. One host thread at a time. False where the host can see without
-  // waiting that it is set: then none need be called.
+  // lasts is a product's result. One host thread at a time. False where the host can see without waiting that it is set:
+  // then none need be called.
   virtual bool gate(ConstSpan record) = 0;
   // m ← mu m + gain g;  x ← nesterov ? gain g + mu m : m.   (x, m, g: same flat order)
   virtual void momentum(Span x, Span m, ConstSpan g, double mu, double gain, bool nesterov);

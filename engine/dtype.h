@@ -30,14 +30,21 @@ template <> constexpr DType dtype_of<float>() { return DType::f32; }
 template <> constexpr DType dtype_of<double>() { return DType::f64; }
 template <> constexpr DType dtype_of<int32_t>() { return DType::i32; }
 
-// Calls f(float{}) or f(double{}): the one place where a tag becomes a template argument on the
-// CPU.
+// Calls f(float{}) or f(double{}): the one place where a tag becomes a template argument.
 template <class F> decltype(auto) visit(DType t, F&& f) {
   switch (t) {
     case DType::f32: return std::forward<F>(f)(float{});
     case DType::f64: return std::forward<F>(f)(double{});
-    default: fail("cpu: this kernel takes f32 or f64, got ", t);
+    default: fail("this kernel takes f32 or f64, got ", t);
   }
+}
+
+// visit() for the kernels that only move numbers and so take i32 too.
+template <class F> void visit_with_ids(DType t, F&& f) {
+  if (t == DType::i32)
+    f(int32_t{});
+  else
+    visit(t, f);
 }
 
 }  // namespace borealis

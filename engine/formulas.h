@@ -10,6 +10,7 @@
 #include "backend.h"
 #include "fastmath.h"
 #include "host_device.h"
+#include "pointwise.h"
 
 namespace borealis::formulas {
 
@@ -100,12 +101,40 @@ template <class T> BOREALIS_HD T log_softmax_grad(T y, T dy, T sum) { return dy 
 // the target, where dy goes off.
 template <class T> BOREALIS_HD T logsumexp_grad(T x, T lse, T dy) { return fast::exp(x - lse) * dy; }
 
+// What cross-entropy makes of a logit, and its derivative: the soft cap, or nothing.
+template <class T> struct Uncapped {
+  BOREALIS_HD T z(T x) const { return x; }
+  BOREALIS_HD T dz(T) const { return T(1); }
+};
+template <class T> struct Capped {
+  T p;
+  BOREALIS_HD T z(T x) const { return SoftCap::f(x, p); }
+  BOREALIS_HD T dz(T x) const { return SoftCap::df(x, p); }
+};
+template <class T, class F> void with_cap(double cap, F&& f) {
+  cap == 0 ? f(Uncapped<T>{}) : f(Capped<T>{static_cast<T>(cap)});
+}
+
 // --- tables --------------------------------------------------------------------------------
 
 // The pair x₁, x₂ turned by an angle:  y₁ = x₁ cos + x₂ sin,  y₂ = x₂ cos − x₁ sin.
 template <class T> struct Turned {
   T x1, x2, cos, sin;
   T y1 = x1 * cos + x2 * sin, y2 = x2 * cos - x1 * sin;
+};
+
+// The angles of the position at which row `row` stands; direction −1 turns back.
+template <class T> struct Angles {
+  const T *cos, *sin;
+  T direction;
+
+  BOREALIS_HD Angles(const T* cos_table, const T* sin_table, T direction_, int64_t row, const RotaryArgs& args)
+      : direction(direction_) {
+    const int64_t first = (row % args.t + args.offset) * (args.dim / 2);
+    cos = cos_table + first, sin = sin_table + first;
+  }
+  // Pair i of a head.
+  BOREALIS_HD Turned<T> turn(T x1, T x2, int64_t i) const { return {x1, x2, cos[i], direction * sin[i]}; }
 };
 
 }  // namespace borealis::formulas

@@ -157,6 +157,12 @@ void axpby(const Matrix& Y, double alpha, const Matrix& X, double beta) {
   backend(Y.device()).matrix_affine(Y, X, alpha, beta);
 }
 
+Matrix converted(const MatrixView& x, DType dtype, Device device) {
+  const Matrix own = Matrix::make(x.rows, x.cols, x.batch, x.dtype, device);
+  backend(device).matrix_affine(own, x, 1, 0);
+  return own.tensor().to(dtype);
+}
+
 Matrix copy(const Matrix& X) {
   const Matrix Y = X.made("copy").like();
   axpby(Y, 1, X, 0);

@@ -74,6 +74,8 @@ Matrix gram(const Matrix& X);
 void axpby(const Matrix& Y, double alpha, const Matrix& X, double beta);
 // X in fresh, contiguous memory.
 Matrix copy(const Matrix& X);
+// The same in another type, for backends.
+Matrix converted(const MatrixView& x, DType dtype, Device device);
 
 // [batch, rows]: the squared length of each row, and [batch]: of each matrix. Infinite where the square is too large for
 // the type.

@@ -110,14 +110,8 @@ template <class T> void symmetric_gemm_of(const Product<T>& g) {
 void CpuBackend::gemm(const MatrixView& c, const MatrixView& a, const MatrixView& b, double alpha, double beta,
                       bool symmetric, Precision precision) {
   if (c.rows == 0 || c.cols == 0) return;
-  if (c.dtype != a.dtype) {
-    const auto widened = [&](const MatrixView& x) {
-      const Matrix own = Matrix::make(x.rows, x.cols, x.batch, x.dtype, {});
-      matrix_affine(own, x, 1, 0);
-      return Matrix(own.tensor().to(c.dtype));
-    };
-    return gemm(c, widened(a), widened(b), alpha, beta, symmetric, precision);
-  }
+  if (c.dtype != a.dtype)
+    return gemm(c, converted(a, c.dtype, device()), converted(b, c.dtype, device()), alpha, beta, symmetric, precision);
   visit(c.dtype, [&]<class T>(T) {
     const Product<T> product{c, a, b, alpha, beta};
     symmetric ? symmetric_gemm_of(product) : gemm_of(product);

@@ -14,14 +14,6 @@ namespace borealis {
 
 namespace {
 
-// visit() for the kernels that only move numbers and so take i32 too.
-template <class F> void visit_with_ids(DType t, F&& f) {
-  if (t == DType::i32)
-    f(int32_t{});
-  else
-    visit(t, f);
-}
-
 // Element-operations of a typical formula: f32 has SIMD exp, f64 calls the standard library.
 template <class T> constexpr int64_t formula_work = std::is_same_v<T, float> ? 4 : 16;
 

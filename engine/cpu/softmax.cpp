@@ -9,7 +9,6 @@
 #include "engine/cpu/backend.h"
 #include "engine/cpu/loops.h"
 #include "engine/formulas.h"
-#include "engine/pointwise.h"
 
 namespace borealis {
 
@@ -28,15 +27,6 @@ template <class F> void each_row(const RowsArgs& args, F f) {
 
 // What to subtract before exp.
 template <class T> T row_shift(const T* x, int64_t n) { return formulas::finite_shift(lane_max(x, n)); }
-
-// loop(z, dz) with the soft cap and its derivative, or, where cap is 0, with what leaves numbers as they are.
-template <class T, class Loop> void with_cap(double cap, Loop&& loop) {
-  if (cap == 0)
-    loop([](T x) { return x; }, [](T) { return T(1); });
-  else
-    loop([p = static_cast<T>(cap)](T x) { return SoftCap::f(x, p); },
-         [p = static_cast<T>(cap)](T x) { return SoftCap::df(x, p); });
-}
 
 // Σ exp(x − shift)
 template <class T> T sum_exp(const T* x, int64_t n, T shift) {
@@ -145,17 +135,17 @@ void CpuBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits
   Partial* partial = reinterpret_cast<Partial*>(workspace.data());
   visit(logits.dtype, [&]<class T>(T) {
     const int32_t* target = targets.as<int32_t>();
-    with_cap<T>(cap, [&](auto z, auto) {
+    formulas::with_cap<T>(cap, [&](auto c) {
       parallel_for(rows, grain, [&](int64_t first, int64_t last) {
         Partial mine{0, 0};
         for (int64_t r = first; r < last; ++r) {
           const T* x = logits.as<T>() + r * cols;
-          const T shift = z(row_shift(x, cols));  // z grows with x: the largest of all z
-          const T log_sum = fast::log(lane_sum<T>(cols, [=](int64_t j) { return fast::exp(z(x[j]) - shift); }));
+          const T shift = c.z(row_shift(x, cols));  // z grows with x: the largest of all z
+          const T log_sum = fast::log(lane_sum<T>(cols, [=](int64_t j) { return fast::exp(c.z(x[j]) - shift); }));
           lse.as<T>()[r] = shift + log_sum;
           if (target[r] == ignored) continue;
           const bool there = target[r] >= 0 && target[r] < cols;
-          const T at_target = there ? z(x[target[r]]) : std::numeric_limits<T>::quiet_NaN();
+          const T at_target = there ? c.z(x[target[r]]) : std::numeric_limits<T>::quiet_NaN();
           mine.loss += static_cast<double>(log_sum + (shift - at_target));
           ++mine.rows;
         }
@@ -179,18 +169,18 @@ void CpuBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan ta
   visit(logits.dtype, [&]<class T>(T) {
     const int32_t* target = targets.as<int32_t>();
     const T n = count.as<T>()[0], scale = n > 0 ? dloss.as<T>()[0] / n : T(0);
-    const auto rows = [&](auto put, auto z, auto dz) {
+    const auto rows = [&](auto put, auto c) {
       parallel_items(targets.count, row_grain(cols), [=](int64_t r) {
         const T* x = logits.as<T>() + r * cols;
         T* dx = dlogits.as<T>() + r * cols;
         if (target[r] == ignored) return each(cols, [=](int64_t j) { put(dx[j], T(0)); });
         const bool there = target[r] >= 0 && target[r] < cols;
         const T shift = lse.as<T>()[r], d = there ? scale : std::numeric_limits<T>::quiet_NaN();
-        each(cols, [=](int64_t j) { put(dx[j], formulas::logsumexp_grad(z(x[j]), shift, d) * dz(x[j])); });
-        if (there) dx[target[r]] -= d * dz(x[target[r]]);
+        each(cols, [=](int64_t j) { put(dx[j], formulas::logsumexp_grad(c.z(x[j]), shift, d) * c.dz(x[j])); });
+        if (there) dx[target[r]] -= d * c.dz(x[target[r]]);
       });
     };
-    with_beta<T>(beta, [&](auto put) { with_cap<T>(cap, [&](auto z, auto dz) { rows(put, z, dz); }); });
+    with_beta<T>(beta, [&](auto put) { formulas::with_cap<T>(cap, [&](auto c) { rows(put, c); }); });
   });
 }
 

@@ -57,20 +57,10 @@ void CpuBackend::embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64_
 
 namespace {
 
-// One head's pairs (i, i + dim/2), turned by the angles of a position.
-template <class T> struct Turn {
-  const T *cos, *sin;
-  T direction;
-  formulas::Turned<T> operator()(T x1, T x2, int64_t i) const { return {x1, x2, cos[i], direction * sin[i]}; }
-};
-
-// f(row, head, place of the head in a row, turn) for all heads of all rows.
-template <class T, class F>
-void each_head(int64_t rows, ConstSpan cos, ConstSpan sin, T direction, const RotaryArgs& args, F f) {
+// f(row, head, place of the head in a row) for all heads of all rows.
+template <class F> void each_head(int64_t rows, const RotaryArgs& args, F f) {
   parallel_items(rows, grain_for(4 * args.heads * args.dim), [=](int64_t r) {
-    const int64_t angles = cos ? (r % args.t + args.offset) * (args.dim / 2) : 0;
-    const Turn<T> turn{cos.as<T>() + angles, sin.as<T>() + angles, direction};
-    for (int64_t h = 0; h < args.heads; ++h) f(r, h, h * args.dim, turn);
+    for (int64_t h = 0; h < args.heads; ++h) f(r, h, h * args.dim);
   });
 }
 
@@ -80,7 +70,7 @@ void CpuBackend::rotary(const MatrixView& y, Span rstd, const MatrixView& x, Con
                         const RotaryArgs& args) {
   const int64_t dim = args.dim, half = dim / 2;
   visit(x.dtype, [&]<class T>(T) {
-    each_head<T>(x.rows, cos, sin, 1, args, [&](int64_t r, int64_t h, int64_t place, const Turn<T>& turn) {
+    each_head(x.rows, args, [&](int64_t r, int64_t h, int64_t place) {
       const T *x1 = x.at<T>(0, r, place), *x2 = x1 + half;
       T *y1 = y.at<T>(0, r, place), *y2 = y1 + half, scale = 1;
       if (rstd) {
@@ -88,14 +78,12 @@ void CpuBackend::rotary(const MatrixView& y, Span rstd, const MatrixView& x, Con
         rstd.as<T>()[r * args.heads + h] = scale =
             1 / std::sqrt(squares / static_cast<T>(dim) + static_cast<T>(args.eps));
       }
-      if (!cos) {
-        each(dim, [=](int64_t i) { y1[i] = x1[i] * scale; });
-      } else {
-        each(half, [=](int64_t i) {
-          const formulas::Turned<T> turned = turn(x1[i] * scale, x2[i] * scale, i);
-          y1[i] = turned.y1, y2[i] = turned.y2;
-        });
-      }
+      if (!cos) return each(dim, [=](int64_t i) { y1[i] = x1[i] * scale; });
+      const formulas::Angles<T> angles(cos.as<T>(), sin.as<T>(), T(1), r, args);
+      each(half, [=](int64_t i) {
+        const formulas::Turned<T> turned = angles.turn(x1[i] * scale, x2[i] * scale, i);
+        y1[i] = turned.y1, y2[i] = turned.y2;
+      });
     });
   });
 }
@@ -106,31 +94,32 @@ void CpuBackend::rotary_grad(const MatrixView& dx, const MatrixView& dy, const M
   const int64_t dim = args.dim, half = dim / 2;
   visit(dy.dtype, [&]<class T>(T) {
     with_beta<T>(beta, [&](auto put) {
-      each_head<T>(dy.rows, cos, sin, -1, args, [&](int64_t r, int64_t h, int64_t place, const Turn<T>& turn) {
+      each_head(dy.rows, args, [&](int64_t r, int64_t h, int64_t place) {
         T *dx1 = dx.at<T>(0, r, place), *dx2 = dx1 + half;
         const T *dy1 = dy.at<T>(0, r, place), *dy2 = dy1 + half;
-        if (!rstd) {
-          each(half, [=](int64_t i) {
-            const formulas::Turned<T> d = turn(dy1[i], dy2[i], i);
-            put(dx1[i], d.y1), put(dx2[i], d.y2);
-          });
-          return;
-        }
-        const T *x1 = x.at<T>(0, r, place), *x2 = x1 + half, scale = rstd.as<T>()[r * args.heads + h];
-        const T n = static_cast<T>(dim);
+        const T* x1 = rstd ? x.at<T>(0, r, place) : nullptr;
+        const T scale = rstd ? rstd.as<T>()[r * args.heads + h] : T(1), n = static_cast<T>(dim);
+        const auto x_hat = [=](int64_t i) { return x1[i] * scale; };
         if (!cos) {
-          const T mean = lane_sum<T>(dim, [=](int64_t i) { return dy1[i] * (x1[i] * scale); }) / n;
-          each(dim, [=](int64_t i) { put(dx1[i], scale * (dy1[i] - x1[i] * scale * mean)); });
-          return;
+          const T mean = lane_sum<T>(dim, [=](int64_t i) { return dy1[i] * x_hat(i); }) / n;
+          return each(dim, [=](int64_t i) { put(dx1[i], scale * (dy1[i] - x_hat(i) * mean)); });
         }
+        const formulas::Angles<T> angles(cos.as<T>(), sin.as<T>(), T(-1), r, args);
+        const auto d = [=](int64_t i) { return angles.turn(dy1[i], dy2[i], i); };
+        if (!rstd)
+          return each(half, [=](int64_t i) {
+            const formulas::Turned<T> turned = d(i);
+            put(dx1[i], turned.y1), put(dx2[i], turned.y2);
+          });
         const T sum = lane_sum<T>(half, [=](int64_t i) {
-          const formulas::Turned<T> d = turn(dy1[i], dy2[i], i);
-          return d.y1 * (x1[i] * scale) + d.y2 * (x2[i] * scale);
+          const formulas::Turned<T> turned = d(i);
+          return turned.y1 * x_hat(i) + turned.y2 * x_hat(i + half);
         });
         const T mean = sum / n;
         each(half, [=](int64_t i) {
-          const formulas::Turned<T> d = turn(dy1[i], dy2[i], i);
-          put(dx1[i], scale * (d.y1 - x1[i] * scale * mean)), put(dx2[i], scale * (d.y2 - x2[i] * scale * mean));
+          const formulas::Turned<T> turned = d(i);
+          put(dx1[i], scale * (turned.y1 - x_hat(i) * mean));
+          put(dx2[i], scale * (turned.y2 - x_hat(i + half) * mean));
         });
       });
     });
