@@ -23,9 +23,8 @@ template <class T> __global__ void cholesky_kernel(Gate gate, MatrixView a) {
     const T d = fast::sqrt(pivot);
     __syncthreads();  // all have read a_jj
     for (int64_t i = j + threadIdx.y; i < n; i += row_warps) {
-      const T l = i == j ? d : (at(i, j) - dot(i, j)) / d;
-      __syncwarp();
-      if (threadIdx.x == 0) at(i, j) = l;
+      const T sum = dot(i, j);
+      if (threadIdx.x == 0) at(i, j) = i == j ? d : (at(i, j) - sum) / d;
     }
     __syncthreads();
   }

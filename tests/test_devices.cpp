@@ -43,6 +43,14 @@ TEST_CASE("devices: every optimizer steps a small model on every further device 
   }
 }
 
+// A GPU's grid has at most 65535 blocks in y: those that there are go on to further sums.
+TEST_CASE("devices: more sums than a grid has blocks") {
+  if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
+  const Tensor x = Rng(1).normal({66000, 2, 3}, 1);
+  const std::vector<float> expected = sum(x, {1}).to_vector<float>();
+  for (const Device device : available_devices()) CHECK(sum(x.to(device), {1}).to_vector<float>() == expected);
+}
+
 TEST_CASE("devices: a small GPT learns on every further device what it learns on the CPU") {
   if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
   for (const GptConfig& style : {GptConfig::gpt2(), GptConfig::modern()})

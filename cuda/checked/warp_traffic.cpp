@@ -12,7 +12,8 @@ namespace {
 
 // Further turns of shared memory's 32 banks of 4 bytes. They serve 128 bytes a turn: half a warp of 8 bytes each.
 int64_t conflicts_of(const std::vector<std::pair<unsigned, uintptr_t>>& lanes, int bytes) {
-  const auto lanes_per_turn = static_cast<unsigned>(32 * 4 / std::max(bytes, 4));
+  const auto lanes_per_turn =
+      static_cast<unsigned>(std::max(1, 32 * 4 / std::max(bytes, 4)));  // a struct may be larger
   int64_t conflicts = 0;
   for (unsigned first = 0; first < 32; first += lanes_per_turn) {
     std::array<std::set<uintptr_t>, 32> words;
