@@ -72,7 +72,10 @@ class CudaBackend final : public Backend {
   // rows.cu
   void softmax(Span y, ConstSpan x, const RowsArgs& args) override;
   void softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) override;
+  void log_softmax(Span y, ConstSpan x, const RowsArgs& args) override;
+  void log_softmax_grad(Span dx, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) override;
   void logsumexp(Span y, ConstSpan x, const RowsArgs& args) override;
+  void logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy, const RowsArgs& args, double beta) override;
 
   // tables.cu
   void embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) override;

@@ -14,6 +14,10 @@ struct Greater {
   template <class T> __device__ T operator()(T a, T b) const { return a < b ? b : a; }
 };
 
+struct Itself {
+  template <class T> __device__ T operator()(T x) const { return x; }
+};
+
 constexpr int row_warps = 8;
 
 // Where warps leave what they found. Two places, used in turn: the next reduction may write while the last is read.

@@ -6,20 +6,21 @@
 
 namespace borealis {
 
-namespace {
+inline namespace cross_entropy_cu {
 
 // lse and the loss of each row; 0 where it does not count.
-template <class T, bool one_warp, class C>
+template <class Plan, class T, class C>
 __global__ void row_loss_kernel(Gate gate, T* losses, T* lse, const T* x, const int32_t* targets, int64_t rows,
                                 int64_t cols, int64_t ignored, C cap) {
   if (gate.closed()) return;
-  const int64_t row = team_row<one_warp>();
+  const int64_t row = team_row<Plan::one_warp>();
   if (row >= rows) return;
   x += row * cols;
-  RowTeam<T, one_warp> team;
-  const T shift = cap.z(row_shift(team, x, cols));  // z grows with x: the largest of all z
-  const T log_sum = fast::log(team.sum(cols, [=](int64_t j) { return fast::exp(cap.z(x[j]) - shift); }));
-  if (team.thread() != 0) return;
+  typename Plan::Team team;
+  const auto [shift, sum] = exponents<Plan>(
+      team, cols, [=](T v) { return cap.z(v); }, Row<Plan>(x, cols));
+  if (threadIdx.x != 0) return;
+  const T log_sum = fast::log(sum);
   lse[row] = shift + log_sum;
   const int64_t target = targets[row];
   const T at_target = target >= 0 && target < cols ? cap.z(x[target]) : std::numeric_limits<T>::quiet_NaN();
@@ -40,25 +41,26 @@ __global__ void mean_loss_kernel(Gate gate, T* loss, T* count, const T* losses, 
 }
 
 // dx_j = (exp(z_j − lse) − [j = t]) z'_j dloss/count.
-template <class T, class C, class Put> struct Grad {
-  T* dx;
-  const T* x;
-  const int32_t* targets;
-  const T *lse, *count, *dloss;
-  int64_t cols, ignored;
-  C cap;
-  Put put;
-  __device__ void operator()(int64_t i) const {
-    const int64_t row = i / cols, target = targets[row];
-    if (target == ignored) return put(dx[i], T(0));
-    const bool there = target >= 0 && target < cols;
-    const T d = there ? dloss[0] / count[0] : std::numeric_limits<T>::quiet_NaN(), dz = cap.dz(x[i]);
-    const T hot = target == i % cols ? d * dz : T(0);
-    put(dx[i], formulas::logsumexp_grad(cap.z(x[i]), lse[row], d) * dz - hot);
-  }
-};
+template <class Plan, class T, class C, class Array, class Put>
+__global__ void cross_entropy_grad_kernel(Gate gate, Array dx, const T* x, const int32_t* targets, const T* lse,
+                                          const T* count, const T* dloss, int64_t rows, int64_t cols, int64_t ignored,
+                                          C cap, Put put) {
+  if (gate.closed()) return;
+  const int64_t row = team_row<Plan::one_warp>();
+  if (row >= rows) return;
+  dx.at += row * cols;
+  const int64_t target = targets[row];
+  if (target == ignored) return write_row<Plan>(dx, cols, [=](int64_t, T& to) { put(to, T(0)); });
+  const bool there = target >= 0 && target < cols;
+  const T d = there ? dloss[0] / count[0] : std::numeric_limits<T>::quiet_NaN(), shift = lse[row];
+  const auto grad = [=](int64_t j, T& to, T v) {
+    const T dz = cap.dz(v), hot = j == target ? d * dz : T(0);
+    put(to, formulas::logsumexp_grad(cap.z(v), shift, d) * dz - hot);
+  };
+  write_row<Plan>(dx, cols, grad, Row<Plan>(x + row * cols, cols));
+}
 
-}  // namespace
+}  // namespace cross_entropy_cu
 
 void CudaBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logits, ConstSpan targets, int64_t cols,
                                 int64_t ignored, double cap) {
@@ -68,9 +70,9 @@ void CudaBackend::cross_entropy(Span loss, Span lse, Span count, ConstSpan logit
     T* const losses = rows ? reinterpret_cast<T*>(scratch_rows.data()) : nullptr;
     const int32_t* const target = place<int32_t>(targets);
     formulas::with_cap<T>(cap, [&]<class C>(C c) {
-      with_team(cols, [&](auto one_warp) {
-        launch_rows<T>(on_, "cross_entropy", one_warp, rows, row_loss_kernel<T, one_warp, C>, losses, lse.as<T>(),
-                       logits.as<T>(), target, rows, cols, ignored, c);
+      with_rows<T>(cols, have_packs<T>(cols, place<T>(logits)), [&]<class Plan>(Plan) {
+        launch_rows<Plan>(on_, "cross_entropy", rows, row_loss_kernel<Plan, T, C>, losses, lse.as<T>(), logits.as<T>(),
+                          target, rows, cols, ignored, c);
       });
     });
     on_.launch("cross_entropy", mean_loss_kernel<T>, dim3(1), dim3(32 * row_warps), sizeof(RowMemory<T>), loss.as<T>(),
@@ -82,10 +84,12 @@ void CudaBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan t
                                      ConstSpan dloss, int64_t cols, int64_t ignored, double cap, double beta) {
   visit(logits.dtype, [&]<class T>(T) {
     formulas::with_cap<T>(cap, [&]<class C>(C c) {
-      with_put<T>(beta, [&]<class Put>(Put put) {
-        each_item(on_, "cross_entropy_grad", dlogits.count,
-                  Grad<T, C, Put>{dlogits.as<T>(), logits.as<T>(), targets.as<int32_t>(), lse.as<T>(), count.as<T>(),
-                                  dloss.as<T>(), cols, ignored, c, put});
+      with_beta<T>(dlogits, beta, [&]<class Array, class Put>(Array out, Put put) {
+        with_rows<T>(cols, have_packs<T>(cols, out.at, place<T>(logits)), [&]<class Plan>(Plan) {
+          launch_rows<Plan>(on_, "cross_entropy_grad", targets.count, cross_entropy_grad_kernel<Plan, T, C, Array, Put>,
+                            out, logits.as<T>(), targets.as<int32_t>(), lse.as<T>(), count.as<T>(), dloss.as<T>(),
+                            targets.count, cols, ignored, c, put);
+        });
       });
     });
   });

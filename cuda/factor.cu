@@ -5,7 +5,7 @@
 
 namespace borealis {
 
-namespace {
+inline namespace factor_cu {
 
 // Column by column, a block for each matrix:  d = √(a_jj − Σ_k l_jk²),  l_ij = (a_ij − Σ_k l_ik l_jk)/d  with k < j < i.
 // Each warp finds the pivot by itself; the rows below it are shared out among the warps.
@@ -52,7 +52,7 @@ template <class T> __global__ void solve_lower_kernel(Gate gate, MatrixView x, M
   }
 }
 
-}  // namespace
+}  // namespace factor_cu
 
 void CudaBackend::cholesky(const MatrixView& a) {
   if (a.rows == 0 || a.batch.total() == 0) return;
@@ -64,8 +64,8 @@ void CudaBackend::cholesky(const MatrixView& a) {
 void CudaBackend::solve_lower(const MatrixView& x, const MatrixView& l) {
   if (x.cols == 0) return;
   visit(x.dtype, [&]<class T>(T) {
-    launch_rows<T>(on_, "solve_lower", true, x.batch.total() * x.rows, solve_lower_kernel<T>, x, l,
-                   x.batch.total() * x.rows);
+    launch_rows<WarpRows<T>>(on_, "solve_lower", x.batch.total() * x.rows, solve_lower_kernel<T>, x, l,
+                             x.batch.total() * x.rows);
   });
 }
 

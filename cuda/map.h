@@ -9,9 +9,18 @@
 namespace borealis {
 
 // How a kernel uses an array: what it only writes is not read, what it only reads is not written.
-template <class T> struct In { const T* at; };
-template <class T> struct Out { T* at; };
-template <class T> struct InOut { T* at; };
+template <class T> struct In {
+  using Number = T;
+  const T* at;
+};
+template <class T> struct Out {
+  using Number = T;
+  T* at;
+};
+template <class T> struct InOut {
+  using Number = T;
+  T* at;
+};
 
 template <class T, int n> struct alignas(sizeof(T) * n) Pack { T at[n]; };
 
@@ -71,6 +80,11 @@ template <class F> __global__ void item_kernel(Gate gate, int64_t count, F f) {
 // Whether all of these begin where n numbers of 16 bytes together may be loaded at once.
 template <class... Array> bool are_aligned(Array... arrays) {
   return ((reinterpret_cast<uintptr_t>(arrays.at) % 16 == 0) && ...);
+}
+
+// Whether rows of `cols` numbers, one after the other from here on, may be taken in packs.
+template <class T, class... P> bool have_packs(int64_t cols, const P*... rows) {
+  return cols % static_cast<int64_t>(16 / sizeof(T)) == 0 && are_aligned(In<P>{rows}...);
 }
 
 constexpr unsigned block_threads = 256;

@@ -4,68 +4,74 @@
 
 namespace borealis {
 
-namespace {
+inline namespace norm_cu {
 
-// With a branch, s ← x + branch first, and the norm is of s. A thread reads again what it wrote itself.
-template <class T, bool one_warp>
+// With a branch, s ← x + branch first, and the norm is of s.
+template <class Plan, class T>
 __global__ void norm_kernel(Gate gate, T* y, T* s, T* mean_out, T* rstd_out, const T* x, const T* branch, const T* gain,
                             const T* bias, NormArgs args) {
   if (gate.closed()) return;
-  const int64_t row = team_row<one_warp>(), cols = args.cols, first = row * cols;
+  const int64_t row = team_row<Plan::one_warp>(), cols = args.cols, first = row * cols;
   if (row >= args.rows) return;
-  RowTeam<T, one_warp> team;
-  x += first, y += first;
-  if (branch) {
-    for (int64_t j = team.thread(); j < cols; j += team.threads) s[first + j] = x[j] + branch[first + j];
-    x = s + first;
-  }
+  typename Plan::Team team;
+  Row<Plan> numbers(x + first, cols);
+  if (branch) numbers.add(branch + first, s + first, cols);
   const T n = static_cast<T>(cols);
-  const T mean = args.center ? team.sum(cols, [=](int64_t j) { return x[j]; }) / n : T(0);
-  const T squares = team.sum(cols, [=](int64_t j) { return (x[j] - mean) * (x[j] - mean); });
+  const T mean = args.center ? row_sum<Plan>(team, cols, Itself{}, numbers) / n : T(0);
+  const auto square = [=](T v) { return (v - mean) * (v - mean); };
+  const T squares = row_sum<Plan>(team, cols, square, numbers);
   const T rstd = 1 / fast::sqrt(squares / n + static_cast<T>(args.eps));
-  for (int64_t j = team.thread(); j < cols; j += team.threads)
-    y[j] = (x[j] - mean) * rstd * (gain ? gain[j] : T(1)) + (bias ? bias[j] : T(0));
-  if (team.thread() != 0) return;
+  const auto normed = [=](int64_t, T& to, T v, T g, T b) { to = (v - mean) * rstd * g + b; };
+  write_row<Plan>(Out<T>{y + first}, cols, normed, numbers, OfAllRows<Plan>{gain, T(1)}, OfAllRows<Plan>{bias, T(0)});
+  if (threadIdx.x != 0) return;
   if (args.center) mean_out[row] = mean;
   rstd_out[row] = rstd;
 }
 
 // dx = rstd (d − ⟨d⟩ − x̂ ⟨d x̂⟩) with d = dy·gain and ⟨·⟩ the row's mean; without ⟨d⟩ for RMSNorm.
-template <class T, bool one_warp, class Put>
-__global__ void norm_grad_kernel(Gate gate, T* dx, const T* x, const T* gain, const T* means, const T* rstds,
+template <class Plan, class T, class Array, class Put>
+__global__ void norm_grad_kernel(Gate gate, Array dx, const T* x, const T* gain, const T* means, const T* rstds,
                                  const T* dy, NormArgs args, Put put) {
   if (gate.closed()) return;
-  const int64_t row = team_row<one_warp>(), cols = args.cols;
+  const int64_t row = team_row<Plan::one_warp>(), cols = args.cols, first = row * cols;
   if (row >= args.rows) return;
-  RowTeam<T, one_warp> team;
-  x += row * cols, dx += row * cols, dy += row * cols;
+  typename Plan::Team team;
+  const Row<Plan> of_x(x + first, cols);
+  Row<Plan> of_d(dy + first, cols);
+  of_d.scale(gain, cols);
   const T mean = args.center ? means[row] : T(0), rstd = rstds[row], n = static_cast<T>(cols);
-  const auto d = [=](int64_t j) { return dy[j] * (gain ? gain[j] : T(1)); };
-  const auto x_hat = [=](int64_t j) { return (x[j] - mean) * rstd; };
-  const T mean_d = args.center ? team.sum(cols, d) / n : T(0);
-  const T mean_dx_hat = team.sum(cols, [=](int64_t j) { return d(j) * x_hat(j); }) / n;
-  for (int64_t j = team.thread(); j < cols; j += team.threads)
-    put(dx[j], rstd * (d(j) - mean_d - x_hat(j) * mean_dx_hat));
+  const auto x_hat = [=](T v) { return (v - mean) * rstd; };
+  const T mean_d = args.center ? row_sum<Plan>(team, cols, Itself{}, of_d) / n : T(0);
+  const auto term = [=](T v, T d) { return d * x_hat(v); };
+  const T mean_dx_hat = row_sum<Plan>(team, cols, term, of_x, of_d) / n;
+  const auto grad = [=](int64_t, T& to, T v, T d) { put(to, rstd * (d - mean_d - x_hat(v) * mean_dx_hat)); };
+  write_row<Plan>(Array{dx.at + first}, cols, grad, of_x, of_d);
 }
 
 // dy·x̂
 template <class T> struct GainGrad {
   const T *x, *mean, *rstd, *dy;
   int64_t cols;
-  __device__ T operator()(int64_t row, int64_t j) const {
-    return dy[row * cols + j] * ((x[row * cols + j] - (mean ? mean[row] : T(0))) * rstd[row]);
+  template <int n> __device__ Pack<T, n> pack(int64_t row, int64_t j) const {
+    Pack<T, n> d = mapping::load<T, n>(In<T>{dy}, row * cols + j);
+    const Pack<T, n> v = mapping::load<T, n>(In<T>{x}, row * cols + j);
+    const T m = mean ? mean[row] : T(0), r = rstd[row];
+    for (int e = 0; e < n; ++e) d.at[e] *= (v.at[e] - m) * r;
+    return d;
   }
 };
 
-}  // namespace
+}  // namespace norm_cu
 
 void CudaBackend::norm(Span y, Span s, Span mean, Span rstd, ConstSpan x, ConstSpan branch, ConstSpan gain,
                        ConstSpan bias, const NormArgs& args) {
   visit(x.dtype, [&]<class T>(T) {
-    with_team(args.cols, [&](auto one_warp) {
-      launch_rows<T>(on_, "norm", one_warp, args.rows, norm_kernel<T, one_warp>, y.as<T>(), s.as<T>(), mean.as<T>(),
-                     rstd.as<T>(), x.as<T>(), branch.as<T>(), gain.as<T>(), bias.as<T>(), args);
-    });
+    with_rows<T>(args.cols,
+                 have_packs<T>(args.cols, y.as<T>(), s.as<T>(), x.as<T>(), branch.as<T>(), gain.as<T>(), bias.as<T>()),
+                 [&]<class Plan>(Plan) {
+                   launch_rows<Plan>(on_, "norm", args.rows, norm_kernel<Plan, T>, y.as<T>(), s.as<T>(), mean.as<T>(),
+                                     rstd.as<T>(), x.as<T>(), branch.as<T>(), gain.as<T>(), bias.as<T>(), args);
+                 });
   });
 }
 
@@ -74,17 +80,20 @@ void CudaBackend::norm_grad(Span dx, double beta_x, Span dgain, double beta_gain
                             const NormArgs& args) {
   visit(x.dtype, [&]<class T>(T) {
     if (dx)
-      with_team(args.cols, [&](auto one_warp) {
-        with_put<T>(beta_x, [&]<class Put>(Put put) {
-          launch_rows<T>(on_, "norm_grad", one_warp, args.rows, norm_grad_kernel<T, one_warp, Put>, dx.as<T>(),
-                         x.as<T>(), gain.as<T>(), mean.as<T>(), rstd.as<T>(), dy.as<T>(), args, put);
-        });
+      with_beta<T>(dx, beta_x, [&]<class Array, class Put>(Array out, Put put) {
+        with_rows<T>(args.cols, have_packs<T>(args.cols, out.at, x.as<T>(), gain.as<T>(), dy.as<T>()),
+                     [&]<class Plan>(Plan) {
+                       launch_rows<Plan>(on_, "norm_grad", args.rows, norm_grad_kernel<Plan, T, Array, Put>, out,
+                                         x.as<T>(), gain.as<T>(), mean.as<T>(), rstd.as<T>(), dy.as<T>(), args, put);
+                     });
       });
-    const GainGrad<T> of_gain{place<T>(x), place<T>(mean), place<T>(rstd), place<T>(dy), args.cols};
-    if (dgain) column_sums<T>(on_, "norm_grad", dgain, beta_gain, 1, args.rows, args.cols, 1, of_gain, device_);
+    const T *const of_x = place<T>(x), *const of_dy = place<T>(dy);
+    const GainGrad<T> of_gain{of_x, place<T>(mean), place<T>(rstd), of_dy, args.cols};
+    const bool packs = have_packs<T>(args.cols, of_x, of_dy);
+    if (dgain) column_sums<T>(on_, "norm_grad", dgain, beta_gain, 1, args.rows, args.cols, 1, of_gain, packs, device_);
     if (dbias)
-      column_sums<T>(on_, "norm_grad", dbias, beta_bias, 1, args.rows, args.cols, 1,
-                     Numbers<T>{place<T>(dy), args.cols}, device_);
+      column_sums<T>(on_, "norm_grad", dbias, beta_bias, 1, args.rows, args.cols, 1, Numbers<T>{of_dy, args.cols},
+                     packs, device_);
   });
 }
 

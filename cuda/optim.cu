@@ -6,7 +6,7 @@
 
 namespace borealis {
 
-namespace {
+inline namespace optim_cu {
 
 // w ← (1 − rate·decay) w − rate·scale·u  with  rate = lr·record.factor.
 template <class T> struct Descend {
@@ -69,7 +69,7 @@ void map_made(Context& on, const char* name, int64_t count, Maker maker, Array..
     run(map_made_kernel<1, Maker, Array...>, 1);
 }
 
-}  // namespace
+}  // namespace optim_cu
 
 void CudaBackend::inverse_norm(Span d, ConstSpan squares, double scale, double eps, double floor) {
   visit(d.dtype, [&]<class T>(T) {

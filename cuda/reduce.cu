@@ -3,27 +3,27 @@
 #include <limits>
 #include <type_traits>
 
+#include "cuda/row_kernels.h"
 #include "cuda/sums.h"
 
 namespace borealis {
 
-namespace {
+inline namespace reduce_cu {
 
-// y[o, p] ← scale·Σ f(x[o, m]) over part p of `part` numbers: a block each.
-template <class T, class From, class F, class Array, class Put>
-__global__ void row_sum_kernel(Gate gate, Array y, const From* x, F f, int64_t mid, int64_t part, int64_t parts,
-                               T scale, Put put) {
+// y[o, p] ← scale·Σ f(x[o, m]) over part p of `part` numbers: a team of threads each, `rows` parts in all.
+template <class Plan, class T, class F, class Array, class Put>
+__global__ void row_sum_kernel(Gate gate, Array y, const typename Plan::T* x, F f, int64_t rows, int64_t mid,
+                               int64_t part, int64_t parts, T scale, Put put) {
   if (gate.closed()) return;
-  const int64_t o = blockIdx.x / parts, first = blockIdx.x % parts * part;
-  x += o * mid + first;
-  RowTeam<T, false> team;
-  const T sum = team.sum(first + part < mid ? part : mid - first, [=](int64_t j) { return f(static_cast<T>(x[j])); });
-  if (team.thread() == 0) put(y.at[blockIdx.x], scale * sum);
+  const int64_t row = team_row<Plan::one_warp>();
+  if (row >= rows) return;
+  const int64_t o = row / parts, first = row % parts * part, n = first + part < mid ? part : mid - first;
+  RowTeam<T, Plan::one_warp> team;
+  const auto term = [=](typename Plan::T v) { return f(static_cast<T>(v)); };
+  const T sum = team.reduce(fold<Plan>(T(0), Plus{}, n, term, Row<Plan>(x + o * mid + first, n)), Plus{});
+  if (threadIdx.x == 0) put(y.at[row], scale * sum);
 }
 
-struct Itself {
-  template <class T> __device__ T operator()(T x) const { return x; }
-};
 struct Squared {
   template <class T> __device__ T operator()(T x) const { return x * x; }
 };
@@ -64,42 +64,56 @@ template <class T> __global__ void not_finite_kernel(Gate, int32_t* found, const
   if (__syncthreads_or(bad) && threadIdx.x == 0) atomicExch(found, 1);
 }
 
+}  // namespace reduce_cu
+
+namespace {
+
+// y[o] ← scale·Σ f(x[o, m]) + beta·y[o] for rows of `mid` numbers, in two stages where they are long.
+template <class T, class From, class F>
+void row_sums(Context& on, const char* name, Span y, double beta, const From* x, F f, int64_t outer, int64_t mid,
+              double scale, Device device) {
+  const int64_t parts = parts_of(mid, row_part);
+  const auto stage = [&]<class G, class X, class Array, class Put>(Array out, const X* from, G g, int64_t n,
+                                                                   int64_t pieces, T by, Put put) {
+    const int64_t rows = outer * pieces;
+    constexpr int width = 16 / sizeof(X);
+    const auto run = [&]<class Plan>(Plan) {
+      launch_rows<RowPlan<T, Plan::one_warp, 1, false>>(on, name, rows, row_sum_kernel<Plan, T, G, Array, Put>, out,
+                                                        from, g, rows, n, pieces == 1 ? n : row_part, pieces, by, put);
+    };
+    const auto as_wide = [&](auto w) {
+      n <= 1024 ? run(RowPlan<X, true, w, false>{}) : run(RowPlan<X, false, w, false>{});
+    };
+    have_packs<X>(n, from) ? as_wide(std::integral_constant<int, width>{}) : as_wide(std::integral_constant<int, 1>{});
+  };
+  with_beta<T>(y, beta, [&]<class Array, class Put>(Array out, Put put) {
+    const T by = static_cast<T>(scale);
+    if (parts == 1) return stage(out, x, f, mid, 1, by, put);
+    const Storage partial(static_cast<size_t>(outer * parts) * sizeof(T), device);
+    T* const sums = reinterpret_cast<T*>(partial.data());
+    stage(Out<T>{sums}, x, f, mid, parts, T(1), borealis::Put{});
+    stage(out, sums, Itself{}, parts, 1, by, put);
+  });
+}
+
 }  // namespace
 
 void CudaBackend::sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t inner, double scale, double beta) {
   if (y.count == 0) return;
   visit(y.dtype, [&]<class T>(T) {
-    if (inner != 1)
-      return column_sums<T>(on_, "sum", y, beta, outer, mid, inner, scale, Numbers<T>{place<T>(x), inner}, device_);
-    const int64_t parts = parts_of(mid);
-    const auto stage = [&]<class Array, class Put>(Array out, const T* from, int64_t n, int64_t pieces, T by, Put put) {
-      on_.launch("sum", row_sum_kernel<T, T, Itself, Array, Put>, blocks_for(outer * pieces, 1), dim3(32 * row_warps),
-                 sizeof(RowMemory<T>), out, from, Itself{}, n, pieces == 1 ? n : part_length, pieces, by, put);
-    };
-    with_beta<T>(y, beta, [&]<class Array, class Put>(Array out, Put put) {
-      const T by = static_cast<T>(scale);
-      if (parts == 1) return stage(out, place<T>(x), mid, 1, by, put);
-      const Storage partial = scratch(static_cast<size_t>(outer * parts) * sizeof(T));
-      T* const sums = reinterpret_cast<T*>(partial.data());
-      stage(Out<T>{sums}, x.as<T>(), mid, parts, T(1), borealis::Put{});
-      stage(out, sums, parts, 1, by, put);
-    });
+    const T* const from = place<T>(x);
+    if (inner == 1)
+      row_sums<T>(on_, "sum", y, beta, from, Itself{}, outer, mid, scale, device_);
+    else
+      column_sums<T>(on_, "sum", y, beta, outer, mid, inner, scale, Numbers<T>{from, inner}, have_packs<T>(inner, from),
+                     device_);
   });
 }
 
 // In f64: it cannot overflow.
 void CudaBackend::sum_squares(Span y, ConstSpan x) {
   visit(x.dtype, [&]<class T>(T) {
-    const int64_t parts = parts_of(x.count);
-    const Storage partial = scratch(static_cast<size_t>(parts) * sizeof(double));
-    auto* const sums = reinterpret_cast<double*>(partial.data());
-    using Array = Out<double>;
-    on_.launch("sum_squares", row_sum_kernel<double, T, Squared, Array, borealis::Put>, blocks_for(parts, 1),
-               dim3(32 * row_warps), sizeof(RowMemory<double>), Array{sums}, place<T>(x), Squared{}, x.count,
-               part_length, parts, 1.0, borealis::Put{});
-    on_.launch("sum_squares", row_sum_kernel<double, double, Itself, Array, borealis::Put>, dim3(1),
-               dim3(32 * row_warps), sizeof(RowMemory<double>), Array{y.as<double>()}, sums, Itself{}, parts, parts,
-               int64_t{1}, 1.0, borealis::Put{});
+    row_sums<double>(on_, "sum_squares", y, 0, place<T>(x), Squared{}, 1, x.count, 1, device_);
   });
 }
 

@@ -2,23 +2,24 @@
 #include <algorithm>
 #include <limits>
 
-#include "cuda/backend.h"
-#include "cuda/types.h"
+#include "cuda/row_kernels.h"
 
 namespace borealis {
 
-namespace {
+inline namespace tables_cu {
 
-template <class T> struct Look {
-  T* y;
-  const T* table;
-  const int32_t* ids;
-  int64_t rows, cols;
-  __device__ void operator()(int64_t i) const {
-    const int64_t id = ids[i / cols];
-    y[i] = id >= 0 && id < rows ? table[id * cols + i % cols] : std::numeric_limits<T>::quiet_NaN();
-  }
-};
+template <class Plan, class T>
+__global__ void embedding_kernel(Gate gate, T* y, const T* table, const int32_t* ids, int64_t n, int64_t rows,
+                                 int64_t cols) {
+  if (gate.closed()) return;
+  const int64_t i = team_row<Plan::one_warp>();
+  if (i >= n) return;
+  const int64_t id = ids[i];
+  const bool there = id >= 0 && id < rows;
+  const OfAllRows<Plan> row{there ? table + id * cols : nullptr, std::numeric_limits<T>::quiet_NaN()};
+  write_row<Plan>(
+      Out<T>{y + i * cols}, cols, [](int64_t, T& to, T v) { to = v; }, row);
+}
 
 // A warp for each row of the table and 32 of its columns. It looks through the ids, 32 at a time, and adds the rows of dy
 // that are its own in the order of i.
@@ -42,12 +43,15 @@ __global__ void embedding_grad_kernel(Gate gate, Array dtable, const int32_t* id
   }
 }
 
-}  // namespace
+}  // namespace tables_cu
 
 void CudaBackend::embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols) {
+  if (y.count == 0) return;
   visit(y.dtype, [&]<class T>(T) {
-    each_item(on_, "embedding", y.count,
-              Look<T>{y.as<T>(), table.as<T>(), ids.as<int32_t>(), cols ? table.count / cols : 0, cols});
+    with_rows<T>(cols, have_packs<T>(cols, y.as<T>(), table.as<T>()), [&]<class Plan>(Plan) {
+      launch_rows<Plan>(on_, "embedding", ids.count, embedding_kernel<Plan, T>, y.as<T>(), table.as<T>(),
+                        ids.as<int32_t>(), ids.count, table.count / cols, cols);
+    });
   });
 }
 

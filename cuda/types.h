@@ -22,18 +22,18 @@ template <class T, class F> void with_put(double beta, F&& f) {
     f(PutOnto<T>{static_cast<T>(beta)});
 }
 
-// f(array, put): y as a map uses it, and how.
-template <class T, class F> void with_beta(Span y, double beta, F&& f) {
-  if (beta == 0)
-    f(Out<T>{y.as<T>()}, Put{});
-  else
-    f(InOut<T>{y.as<T>()}, PutOnto<T>{static_cast<T>(beta)});
-}
-
-template <class T> In<T> in(ConstSpan x) { return {x.as<T>()}; }
-
 // Where an array lies that may be empty: an empty one lies nowhere.
 template <class T> T* place(Span x) { return x.count ? x.as<T>() : nullptr; }
 template <class T> const T* place(ConstSpan x) { return x.count ? x.as<T>() : nullptr; }
+
+// f(array, put): y as a map uses it, and how.
+template <class T, class F> void with_beta(Span y, double beta, F&& f) {
+  if (beta == 0)
+    f(Out<T>{place<T>(y)}, Put{});
+  else
+    f(InOut<T>{place<T>(y)}, PutOnto<T>{static_cast<T>(beta)});
+}
+
+template <class T> In<T> in(ConstSpan x) { return {x.as<T>()}; }
 
 }  // namespace borealis

@@ -32,8 +32,8 @@ struct Counts {
 };
 extern Counts counts;
 
-// What a kernel's accesses came to, where it was compiled to be watched. Sectors are 32 bytes, counted once for each
-// access of a warp; conflicts are the further turns that its lanes' banks of shared memory ask for.
+// What a kernel's accesses came to, where it was compiled to be watched. Bytes, and sectors of 32 bytes, are counted
+// once for each access of a warp; conflicts are the further turns that its lanes' banks of shared memory ask for.
 struct Traffic {
   int64_t launches = 0, read = 0, written = 0, read_sectors = 0, written_sectors = 0, conflicts = 0;
   int widest_read = 0, widest_write = 0;  // bytes of one lane's access

@@ -62,7 +62,9 @@ void WarpTraffic::close(const Place& place, Lanes& lanes) {
     sums_->conflicts += conflicts_of(lanes, place.bytes);
     return;
   }
-  (place.writes ? sums_->written : sums_->read) += place.bytes * static_cast<int64_t>(lanes.size());
+  std::set<uintptr_t> addresses;  // what lanes share comes once
+  for (const auto& [lane, address] : lanes) addresses.insert(address);
+  (place.writes ? sums_->written : sums_->read) += place.bytes * static_cast<int64_t>(addresses.size());
   (place.writes ? sums_->written_sectors : sums_->read_sectors) += sectors_of(lanes, place.bytes);
   int& widest = place.writes ? sums_->widest_write : sums_->widest_read;
   widest = std::max(widest, place.bytes);
