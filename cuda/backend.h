@@ -55,6 +55,13 @@ class CudaBackend final : public Backend {
   void rotary_grad(const MatrixView& dx, const MatrixView& dy, const MatrixView& x, ConstSpan rstd, ConstSpan cos,
                    ConstSpan sin, const RotaryArgs& args, double beta) override;
 
+  // attention.cu
+  void attention(const MatrixView& y, Span lse, const MatrixView& q, const MatrixView& k, const MatrixView& v,
+                 const AttentionArgs& args) override;
+  void attention_grad(const MatrixView& dq, const MatrixView& dk, const MatrixView& dv, double beta,
+                      const MatrixView& q, const MatrixView& k, const MatrixView& v, const MatrixView& y,
+                      const MatrixView& dy, ConstSpan lse, const AttentionArgs& args) override;
+
   // strided.cu
   void binary(BinaryOp op, Span y, ConstSpan a, ConstSpan b, const Broadcast& walk) override;
   void binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, ConstSpan b, ConstSpan dy, const Broadcast& walk,

@@ -306,7 +306,13 @@ TEST_CASE("composed: rotary and attention") {
   struct Sizes {
     int64_t B, tq, tk, heads, dim;
   };
-  for (const Sizes& s : {Sizes{2, 5, 5, 3, 4}, {1, 3, 7, 2, 5}, {2, 70, 70, 1, 16}, {2, 0, 3, 2, 4}})
+  for (const Sizes& s : {Sizes{2, 5, 5, 3, 4},
+                         {1, 3, 7, 2, 5},
+                         {2, 70, 70, 1, 16},
+                         {2, 0, 3, 2, 4},
+                         {1, 65, 130, 2, 64},
+                         {1, 64, 67, 1, 128},
+                         {1, 3, 5, 1, 130}})
     for (const double dropout : {0.0, 0.25})
       for (const double beta : {0.0, 0.5})
         compare("attention", [=](const Way& way) {
@@ -323,6 +329,36 @@ TEST_CASE("composed: rotary and attention") {
                lse, args);
           return Results{y, lse, dq, dk, dv};
         });
+}
+
+// The last device is one with kernels of its own, if there is one: the CPU's take it that each query sees a key.
+TEST_CASE("composed: queries that see no key, on a device") {
+  const Device device = available_devices().back();
+  if (device == Device{}) {
+    MESSAGE("skipped: no further device in this build or machine");
+    return;
+  }
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const double dropout : {0.0, 0.25}) {
+      const auto f = [&](const Way& way) {
+        const AttentionArgs args{.scale = 0.3, .offset = -68, .dropout = {dropout, Rng(7).next_stream()}};
+        const Tensor q = way.normal({2, 70, 8}), k = way.normal({2, 5, 8}, 2), v = way.normal({2, 5, 8}, 3),
+                     dy = way.normal({2, 70, 8}, 4);
+        const Tensor y = way.fresh({2, 70, 8}), lse = way.fresh({2, 70});
+        const Tensor dq = way.fresh({2, 70, 8}), dk = way.fresh({2, 5, 8}), dv = way.fresh({2, 5, 8});
+        const auto m = [](const Tensor& t) { return Matrix(t); };
+        CALL(attention, m(y), lse, m(q), m(k), m(v), args);
+        CALL(attention_grad, m(dq), m(dk), m(dv), 0, m(q), m(k), m(v), m(y), m(dy), lse, args);
+        return Results{y, lse, dq, dk, dv};
+      };
+      const Results got = f({device, dtype, false}), expected = f({device, dtype, true});
+      CHECK(std::isinf(got[1].to_vector<double>()[0]));
+      CHECK(got[0].to_vector<double>()[0] == 0);
+      for (size_t i = 0; i < got.size(); ++i) {
+        INFO("result ", i, " in ", dtype == DType::f32 ? "f32" : "f64");
+        CHECK(difference(got[i], expected[i]) <= (dtype == DType::f32 ? 2e-5 : 1e-12));
+      }
+    }
 }
 
 TEST_CASE("composed: matrices, however they lie") {

@@ -51,6 +51,20 @@ TEST_CASE("devices: more sums than a grid has blocks") {
   for (const Device device : available_devices()) CHECK(sum(x.to(device), {1}).to_vector<float>() == expected);
 }
 
+TEST_CASE("devices: attention and its gradients have the same bits twice") {
+  if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
+  for (const Device device : available_devices()) {
+    const auto run = [device] {
+      Rng rng(1);
+      const Var x = Var::leaf(rng.normal({2, 70, 96}, 1).to(device), "x");
+      const Var y = causal_attention(x, 2, {.dropout = 0.25, .rng = &rng});
+      sum(square(y)).backward();
+      return std::vector{y.value().to_vector<float>(), x.grad().to_vector<float>()};
+    };
+    CHECK(run() == run());
+  }
+}
+
 TEST_CASE("devices: a small GPT learns on every further device what it learns on the CPU") {
   if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
   for (const GptConfig& style : {GptConfig::gpt2(), GptConfig::modern()})
