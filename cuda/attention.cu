@@ -227,9 +227,21 @@ __global__ void __launch_bounds__(tile_threads)
   team.write(TileRows<T>(dk, h.matrix()), first, out_k, scale, put);
 }
 
+// An empty matrix lies nowhere. Nothing of it is read, so that any place will do: that of another.
+inline MatrixView placed(MatrixView x, const MatrixView& other) {
+  if (x.rows == 0) x.data = other.data;
+  return x;
+}
+
 template <class T>
 Heads<T> heads_of(const MatrixView& q, const MatrixView& k, const MatrixView& v, const AttentionArgs& args) {
-  return {q, k, v, args, q.batch.total(), static_cast<T>(args.scale), formulas::Dropout<T>{args.dropout.p}};
+  return {placed(q, k),
+          placed(k, q),
+          placed(v, q),
+          args,
+          q.batch.total(),
+          static_cast<T>(args.scale),
+          formulas::Dropout<T>{args.dropout.p}};
 }
 
 template <class T> int64_t tiles_of(int64_t rows) { return (rows + tile<T> - 1) / tile<T>; }
@@ -280,7 +292,7 @@ void CudaBackend::attention_grad(const MatrixView& dq, const MatrixView& dk, con
                      tile_threads, bytes, dq, h, dy, place<T>(lse), delta, query_tiles, put);
         if (key_tiles * matrices > 0)
           on_.launch("attention_grad, keys", attention_dkv_kernel<T, D, Put>, blocks_for(key_tiles * matrices, 1),
-                     tile_threads, bytes, dk, dv, h, dy, place<T>(lse), delta, put);
+                     tile_threads, bytes, dk, dv, h, placed(dy, k), place<T>(lse), delta, put);
       });
     });
   });
