@@ -23,6 +23,20 @@ Tensor ids(const Shape& shape, int64_t limit, int64_t skipped = 0) {
   return t;
 }
 
+// A tensor on the device that asks for it, moved there once: what is timed is the op.
+class Everywhere {
+ public:
+  explicit Everywhere(const Tensor& t) : home_(t), there_(t) {}
+  const Tensor& on(Device device) const {
+    if (!(there_.device() == device)) there_ = home_.to(device);
+    return there_;
+  }
+
+ private:
+  Tensor home_;
+  mutable Tensor there_;
+};
+
 // The nano preset: B blocks of T tokens, C channels.
 constexpr int64_t B = 12, T = 64, C = 128, M = B * T, heads_of_nano = 4, vocab = 65;
 const Shape x_of_nano{M, C}, h_of_nano{M, 4 * C};
@@ -322,11 +336,13 @@ void Table::tokens() {
           return cross_entropy(x[0], targets.to(x[0].device()), -1, 1.5);
         });
   }
-  time("embedding", "", {{{vocab, C}}}, [picked = ids({M}, vocab)](const Vars& x) { return embedding(x[0], picked); });
+  time("embedding", "", {{{vocab, C}}},
+       [picked = Everywhere(ids({M}, vocab))](const Vars& x) { return embedding(x[0], picked.on(x[0].device())); });
+  const Everywhere targets(ids({M}, vocab));
   time("cross_entropy", "", {{{M, vocab}}},
-       [targets = ids({M}, vocab)](const Vars& x) { return cross_entropy(x[0], targets); });
+       [targets](const Vars& x) { return cross_entropy(x[0], targets.on(x[0].device())); });
   time("cross_entropy", "cap", {{{M, vocab}}},
-       [targets = ids({M}, vocab)](const Vars& x) { return cross_entropy(x[0], targets, -1, 15); });
+       [targets](const Vars& x) { return cross_entropy(x[0], targets.on(x[0].device()), -1, 15); });
 }
 
 void Table::attention() {
@@ -393,11 +409,15 @@ void Table::attention() {
            causal_attention(x[0], 2, {.qk_norm_eps = 1e-3});
   });
 
-  time("causal_attention", "prepared", {{{B, T, 3 * C}}}, [table = rotary_table(T, C / heads_of_nano)](const Vars& x) {
-    return causal_attention(x[0], heads_of_nano, {.qk_norm_eps = 1e-6, .rotation = table});
+  const RotaryTable table = rotary_table(T, C / heads_of_nano);
+  const auto angles = [cos = Everywhere(table.cos), sin = Everywhere(table.sin)](Device device) {
+    return RotaryTable{cos.on(device), sin.on(device)};
+  };
+  time("causal_attention", "prepared", {{{B, T, 3 * C}}}, [angles](const Vars& x) {
+    return causal_attention(x[0], heads_of_nano, {.qk_norm_eps = 1e-6, .rotation = angles(x[0].device())});
   });
   time("rotary", "", {{{B, T, C}}},
-       [table = rotary_table(T, C / heads_of_nano)](const Vars& x) { return rotary(x[0], heads_of_nano, table); });
+       [angles](const Vars& x) { return rotary(x[0], heads_of_nano, angles(x[0].device())); });
   time(
       "causal_attention", "", {{{B, T, 3 * C}}}, [](const Vars& x) { return causal_attention(x[0], heads_of_nano); },
       attention_flops(B, T, C));

@@ -15,43 +15,13 @@
 #include "engine/parallel.h"
 #include "tests/compare.h"
 #include "tests/near.h"
-#include "tests/op_cases.h"
+#include "tests/op_outcome.h"
 
 using namespace borealis;
 
 namespace {
 
-std::string title(const OpCase& row) { return row.op + ": " + row.what; }
-
-// What an op makes of its inputs: the output, and the gradients of ⟨c, output⟩ for a fixed random
-// c.
-struct Outcome {
-  Tensor y;
-  std::vector<Var> leaves;
-
-  std::vector<Tensor> all() const {
-    std::vector<Tensor> out{y};
-    for (const Var& x : leaves) out.push_back(x.grad());
-    return out;
-  }
-};
-
-Var weighted(const Var& y) {
-  Rng rng(3);
-  const Tensor c = rng.normal(y.shape(), 1, DType::f64).to(DType::f32).to(y.dtype()).to(y.device());
-  return sum(y * Var(c));
-}
-
-Outcome run(const OpCase& row, DType dtype, Device device = {}) {
-  Outcome out;
-  for (const Tensor& x : make_inputs(row, dtype, device)) out.leaves.push_back(Var::leaf(x));
-  const Var y = row.f(out.leaves);
-  out.y = y.value();
-  weighted(y).backward();
-  return out;
-}
-
-void check_close(const Outcome& a, const Outcome& b, double bound) {
+void check_close(const OpOutcome& a, const OpOutcome& b, double bound) {
   const std::vector<Tensor> got = a.all(), expected = b.all();
   for (size_t i = 0; i < got.size(); ++i) {
     INFO((i == 0 ? std::string("output") : "gradient " + std::to_string(i - 1)));
@@ -139,7 +109,7 @@ TEST_CASE("op table: gradients agree with differences in f64") {
 TEST_CASE("op table: an input that alone wants a gradient gets the one it gets among all") {
   for (const OpCase& row : op_cases()) {
     if (row.inputs.size() < 2) continue;
-    const Outcome together = run(row, DType::f64);
+    const OpOutcome together = run_op(row, DType::f64);
     const std::vector<Tensor> inputs = make_inputs(row, DType::f64);
     for (size_t i = 0; i < inputs.size(); ++i) {
       INFO(title(row), ", input ", i);
@@ -154,14 +124,14 @@ TEST_CASE("op table: an input that alone wants a gradient gets the one it gets a
 TEST_CASE("op table: f32 agrees with f64") {
   for (const OpCase& row : op_cases()) {
     INFO(title(row));
-    check_close(run(row, DType::f32), run(row, DType::f64), 2e-5);
+    check_close(run_op(row, DType::f32), run_op(row, DType::f64), 2e-5);
   }
 }
 
 TEST_CASE("op table: gradients add up, and a new generation reads no old numbers") {
   for (const OpCase& row : op_cases()) {
     INFO(title(row));
-    const Outcome now = run(row, DType::f64);
+    const OpOutcome now = run_op(row, DType::f64);
     std::vector<Tensor> first;
     for (const Var& x : now.leaves) {
       first.push_back(x.grad().clone());
@@ -184,10 +154,10 @@ TEST_CASE("op table: the same bytes for any number of threads") {
     if (std::none_of(row.inputs.begin(), row.inputs.end(), [](const OpInput& x) { return x.shape.numel() > 2000; }))
       continue;  // one piece of work anyhow
     set_threads(1);
-    const std::vector<Tensor> alone = run(row, DType::f32).all();
+    const std::vector<Tensor> alone = run_op(row, DType::f32).all();
     for (const int count : {2, 3, 8}) {
       set_threads(count);
-      const std::vector<Tensor> together = run(row, DType::f32).all();
+      const std::vector<Tensor> together = run_op(row, DType::f32).all();
       for (size_t i = 0; i < alone.size(); ++i) CHECK(same_bytes(together[i], alone[i]));
     }
   }
@@ -200,8 +170,8 @@ TEST_CASE("op table: every further device agrees with the CPU") {
     if (device == Device{}) continue;
     for (const OpCase& row : op_cases()) {
       INFO(title(row), " on cuda:", device.index);
-      check_close(run(row, DType::f32, device), run(row, DType::f32), 2e-5);
-      if (BOREALIS_CHECKED) check_close(run(row, DType::f64, device), run(row, DType::f64), 1e-12);
+      check_close(run_op(row, DType::f32, device), run_op(row, DType::f32), 2e-5);
+      if (BOREALIS_CHECKED) check_close(run_op(row, DType::f64, device), run_op(row, DType::f64), 1e-12);
     }
   }
 }
@@ -307,7 +277,7 @@ TEST_CASE("dropout: a generator that follows a step's record draws what one set 
     const Var x = Var::leaf(Rng(2).normal({2, 5, 12}, 1).to(device));
     for (const double step : {0, 1, 7}) {
       record.rows(1, 1).fill(step);
-      std::vector<Outcome> outcomes;
+      std::vector<OpOutcome> outcomes;
       for (const bool follows : {true, false}) {
         Rng rng(3, follows ? 0 : static_cast<uint32_t>(step));
         if (follows) rng.follow(record);
