@@ -104,19 +104,32 @@ std::string Shadow::touch_cell(Cell& cell, State& state, Touch how, const Moment
   };
   if (cell.is_written && !(how == Touch::atomic && cell.by_atomic) && !comes_after(cell.write))
     return race(cell.by_atomic ? "an atomic operation" : "a write", cell.write);
+  // Of several readers the last is known: what comes after it by a barrier of theirs comes after all.
+  const bool of_this_block = cell.read.block == here.block, of_this_warp = cell.read.thread / 32 == here.thread / 32;
+  const bool after_barrier = of_this_block && cell.read.block_epoch < here.block_epoch;
+  const auto comes_after_all_reads = [&] {
+    switch (cell.readers) {
+      case Readers::none: return true;
+      case Readers::one: return comes_after(cell.read);
+      case Readers::of_warp:
+        return after_barrier || (of_this_block && of_this_warp && cell.read.warp_epoch < here.warp_epoch);
+      case Readers::of_block: return after_barrier;
+      case Readers::of_blocks: return false;
+    }
+    return false;
+  };
   if (how != Touch::read) {
-    const bool after_all = cell.readers == Readers::none || (cell.readers == Readers::one && comes_after(cell.read)) ||
-                           (cell.readers == Readers::of_block && cell.read.block == here.block &&
-                            cell.read.block_epoch < here.block_epoch);
-    if (!after_all) return race("a read", cell.read);
+    if (!comes_after_all_reads()) return race("a read", cell.read);
     cell.write = done, cell.is_written = true, cell.by_atomic = how == Touch::atomic;
     cell.readers = Readers::none;
     state = State::written;
   } else {
-    if (cell.readers == Readers::none || (cell.readers == Readers::one && comes_after(cell.read)))
+    if (comes_after_all_reads())
       cell.readers = Readers::one;
-    else if (cell.readers != Readers::of_blocks)
-      cell.readers = cell.read.block == here.block ? Readers::of_block : Readers::of_blocks;
+    else if (!of_this_block)
+      cell.readers = Readers::of_blocks;
+    else if (cell.readers <= Readers::of_warp)
+      cell.readers = of_this_warp ? Readers::of_warp : Readers::of_block;
     cell.read = here;
   }
   return "";

@@ -57,7 +57,7 @@ class Shadow {
                     const Publications& publications);
 
  private:
-  enum class Readers : uint8_t { none, one, of_block, of_blocks };
+  enum class Readers : uint8_t { none, one, of_warp, of_block, of_blocks };
   struct Cell {
     uint64_t run = 0;
     Moment write = {}, read = {};

@@ -252,6 +252,15 @@ __global__ void wrong_kernel(Wrong what, float* y, int n) {
       if (what == Wrong::shuffle_as_barrier) y[lane] = __shfl_xor_sync(~0u, number, 1);
       y[lane] = shared.at[lane ^ 1];
       break;
+    case Wrong::rewrite_race:
+    case Wrong::nothing:
+      for (int turn = 0; turn < 2; ++turn) {
+        shared.at[lane] = number;
+        __syncwarp();
+        y[lane] = shared.at[lane / 4] + shared.at[lane ^ 1];
+        if (what == Wrong::nothing) __syncwarp();
+      }
+      break;
   }
 }
 

@@ -69,13 +69,15 @@ enum class Wrong {
   past_end,      // y[n] = 1
   far_past_end,  // y[2³⁰] = 1
   unwritten_shared,
-  unwritten_global,   // reads y[0]
-  host_memory,        // reads what y[0], y[1] hold as an address
-  blocks_race,        // all blocks write y[0]
-  readers_race,       // a lane writes what all have read, itself last
-  warps_race,         // a warp reads what another writes, after a __syncwarp of its own
-  warp_race,          // lanes read each other's numbers without __syncwarp
-  shuffle_as_barrier  // likewise, with a shuffle between, which orders nothing
+  unwritten_global,    // reads y[0]
+  host_memory,         // reads what y[0], y[1] hold as an address
+  blocks_race,         // all blocks write y[0]
+  readers_race,        // a lane writes what all have read, itself last
+  warps_race,          // a warp reads what another writes, after a __syncwarp of its own
+  warp_race,           // lanes read each other's numbers without __syncwarp
+  shuffle_as_barrier,  // likewise, with a shuffle between, which orders nothing
+  rewrite_race,        // a lane writes again what others of its warp have read, without __syncwarp
+  nothing              // likewise, with it
 };
 cudaError_t wrong(Wrong what, float* y, int n, cudaStream_t stream);
 

@@ -49,6 +49,9 @@ TEST_CASE("stand-in: a race is a race under each seed") {
   check_always("a race: ", wrong(Wrong::warps_race));
   check_always("(shared memory)", wrong(Wrong::warp_race));
   check_always("a race: ", wrong(Wrong::shuffle_as_barrier));
+  check_always("a race: ", wrong(Wrong::rewrite_race));
+  REQUIRE(wrong(Wrong::nothing)() == cudaSuccess);
+  REQUIRE(cudaStreamSynchronize(on.stream) == cudaSuccess);
 }
 
 TEST_CASE("stand-in: the last block may read what the others wrote only between fences") {
