@@ -233,7 +233,7 @@ class Backend {
                            ConstSpan cos, ConstSpan sin, const RotaryArgs& args, double beta);
   // y ← softmax(scale·q kᵀ) v over the visible keys; q, y: [Tq, dim] and k, v: [Tk, dim] for each
   // sequence and head of one batch {B, heads}, numbers of a row side by side. Saves lse [B, heads, Tq],
-  // the log-sum-exp of each query's scaled scores.
+  // the log-sum-exp of each query's scaled scores. A query that sees no key has y = 0 and lse = −∞.
   virtual void attention(const MatrixView& y, Span lse, const MatrixView& q, const MatrixView& k, const MatrixView& v,
                          const AttentionArgs& args);
   // Its gradients; each is written as  new + beta·old.

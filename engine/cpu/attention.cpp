@@ -109,11 +109,12 @@ template <class T> void attend(const Block<T>& block, Rows<T> y, T* lse, const B
   block.hide(S, -std::numeric_limits<T>::infinity());
 
   T top[query_block], sum[query_block];
-  std::copy_n(S[0], lanes, top);
-  for (int64_t j = 1; j < n; ++j) {
+  std::fill_n(top, lanes, -std::numeric_limits<T>::infinity());
+  for (int64_t j = 0; j < n; ++j) {
     const T* const s = S[j];
     each(lanes, [&](int64_t i) { top[i] = top[i] < s[i] ? s[i] : top[i]; });
   }
+  each(lanes, [&](int64_t i) { top[i] = formulas::finite_shift(top[i]); });
   std::fill_n(sum, lanes, T(0));
   for (int64_t j = 0; j < n; ++j) {
     T* const s = S[j];
@@ -133,7 +134,7 @@ template <class T> void attend(const Block<T>& block, Rows<T> y, T* lse, const B
 
   for (int64_t i = 0; i < m; ++i) {
     T* const out = y[block.first + i];
-    const T inverse = 1 / sum[i];
+    const T inverse = sum[i] == 0 ? T(0) : 1 / sum[i];
     each(head.dim, [=](int64_t d) { out[d] *= inverse; });
   }
   T* const lse_block = lse + block.first;
@@ -187,7 +188,7 @@ void attend_grad(const Head<T>& head, Rows<T> dq, Rows<T> dk, Rows<T> dv, double
     product(n, m, dim, dS, head.v, dY.t(), 1, 0);
 
     T lse_block[query_block] = {}, delta[query_block] = {};
-    std::copy_n(lse + first, m, lse_block);
+    for (int64_t i = 0; i < m; ++i) lse_block[i] = formulas::finite_shift(lse[first + i]);
     for (int64_t i = 0; i < m; ++i) {
       const T *const yi = Y[i], *const dyi = dY[i];
       delta[i] = lane_sum<T>(dim, [=](int64_t d) { return dyi[d] * yi[d]; });
