@@ -61,9 +61,13 @@ void nano(const Setting& s) {
     for (const size_t i : {size_t{0}, cpu.losses.size() / 2, cpu.losses.size() - 1})
       tell(method + ", loss at step " + std::to_string(i + 1), here.losses[i], "nats", cpu.losses[i],
            "beside it the CPU's");
-    if (method == "aurora")
-      at_most(method + ", row-norm variation at most", here.variation, 0.08,
-              "on the CPU " + std::to_string(cpu.variation));
+    if (method != "aurora") continue;
+    // 0.08 is nano's: matrices as small as the stand-in's vary more, on the CPU as well.
+    const std::string beside = "on the CPU " + std::to_string(cpu.variation);
+    if (stand_in)
+      at_most(method + ", row-norm variations apart", std::abs(here.variation - cpu.variation), 1e-3, beside);
+    else
+      at_most(method + ", row-norm variation at most", here.variation, 0.08, beside);
   }
 }
 
