@@ -98,7 +98,7 @@ void products(const Setting& s) {
   for (const Type& type : types) {
     Worst worst(std::string(type.name) + " against f64");
     for (const Sizes& size : {Sizes{1, 1, 1}, {1, 5, 7}, {31, 3, 17}, {32, 32, 32}, {67, 130, 33}, {128, 96, 512}}) {
-      if ((s.few || stand_in) && size.k > 500) continue;
+      if ((s.few || stand_in) && size.m > 50) continue;
       for (const bool trans_a : {false, true})
         for (const bool trans_b : {false, true})
           for (const int64_t gap : {0, 3, 8})

@@ -58,10 +58,10 @@ struct Side {
   }
 };
 
-std::string text(const std::string& name, const Difference& d) {
+std::string text(const Difference& d) {
   std::ostringstream out;
   out.precision(9);
-  out << name << " number " << d.at << ": " << d.a << " here, " << d.b << " on the CPU";
+  out << "number " << d.at << ": " << d.a << " here, " << d.b << " on the CPU";
   return out.str();
 }
 
@@ -78,9 +78,10 @@ void compare(const std::string& title, const GptConfig& c, const std::string& me
       const std::string& name = cpu.made[k].name;
       if (cpu.made[k].numbers.dtype() == DType::i32) continue;
       const Difference d = difference(here.made[k].numbers, cpu.made[k].numbers);
-      if (first.empty() && !(d.share <= bound)) first = "first, result " + std::to_string(k) + ", " + text(name, d);
+      if (first.empty() && !(d.share <= bound))
+        first = "the first to differ is result " + std::to_string(k) + ", " + name + ", " + text(d);
       if (name.starts_with("the ") || name.starts_with("gradient of "))
-        gradients.add(name, d.share, bound, d.share <= bound ? text(name, d) : first);
+        gradients.add(name, d.share, bound, d.share <= bound ? text(d) : first);
     }
     // Both sides go on from the CPU's gradients. Where one is rounding alone, AdamW's first steps would make it as large as
     // any other.
@@ -92,8 +93,7 @@ void compare(const std::string& title, const GptConfig& c, const std::string& me
       const Difference d = difference(x, y);
       double largest = 0;
       for (const double v : y.to_vector<double>()) largest = std::max(largest, std::abs(v));
-      weights.add(cpu.parameters[k].name, d.share * largest, bound * std::max(1.0, largest),
-                  text(cpu.parameters[k].name, d));
+      weights.add(cpu.parameters[k].name, d.share * largest, bound * std::max(1.0, largest), text(d));
     }
     here.optimizer.zero_grad(), cpu.optimizer.zero_grad();
   }
