@@ -1,20 +1,20 @@
 // What engine/composed.cpp spells out against the kernels: the CPU's own in every build, and each
 // further device's where there is one.
 #include <cmath>
-#include <functional>
 #include <limits>
 
 #include <doctest/doctest.h>
 
 #include "engine/math.h"
 #include "engine/rng.h"
-#include "tests/compare.h"
 #include "tests/matrices.h"
+#include "tests/ways.h"
 
 using namespace borealis;
 
 namespace {
 
+<<<<<<< HEAD
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN(),
                  infinity = std::numeric_limits<double>::infinity();
 
@@ -62,6 +62,8 @@ void compare(const std::string& what, const std::function<Results(const Way&)>& 
   }
 }
 
+=======
+>>>>>>> a19bd8b (Faults in the GPU's kernels, one at a time (in work))
 // Matrices and the memory they lie in.
 struct View {
   std::string how;

@@ -1,0 +1,264 @@
+// The GPU's kernels on tensors that this machine could not hold: of more than 2^31 numbers, of which only the ends are touched.
+// (Not watched: that takes twice the memory.)
+#include <functional>
+
+#include <doctest/doctest.h>
+
+#include "cuda/checked/controls.h"
+#include "engine/math.h"
+#include "engine/rng.h"
+#include "tests/compare.h"
+
+using namespace borealis;
+using stand_in::controls;
+
+namespace {
+
+const Device gpu{Device::Kind::cuda, 2};
+
+// The same three regions of memory for all.
+Tensor huge(size_t which, const Shape& shape, int64_t first = 0) {
+  static std::vector<Tensor> all;
+  if (all.empty()) {
+    controls.memory = size_t{63} << 30;
+    backend(gpu).pool().set_cap(controls.memory);
+    for (int i = 0; i < 3; ++i) all.push_back(Tensor({2700000000}, DType::f32, gpu));
+  }
+  return all[which].flat_view(first, shape);
+}
+
+// A tensor, of whose leading axis the last `tail` are used.
+struct Large {
+  Tensor t;
+  int64_t tail = 16;
+  bool is_output = false;
+  Tensor end() const { return t.rows(t.size(0) - tail, tail); }
+};
+Large out(const Tensor& t, int64_t tail = 16) { return {t, tail, true}; }
+
+// f on the ends of large tensors makes of them what it makes of small ones.
+using Kernel = std::function<void(Backend&, const std::vector<Tensor>&)>;
+void check(const std::string& what, const std::vector<Large>& large, const Kernel& f) {
+  std::vector<Tensor> big, small;
+  for (const Large& l : large) {
+    const Tensor end = l.end();
+    small.push_back(end.dtype() == DType::i32 ? Tensor::full(end.shape(), 1, DType::i32)
+                                              : Rng(small.size() + 1).normal(end.shape()));
+    end.copy_from(small.back());
+    big.push_back(l.t);
+  }
+  f(backend(Device{}), small);
+  controls.ends = 2;
+  f(backend(gpu), big);
+  controls.ends = 0;
+  for (size_t i = 0; i < large.size(); ++i) {
+    if (!large[i].is_output) continue;
+    INFO(what, ", tensor ", i);
+    const int64_t last = std::min<int64_t>(small[i].numel(), 32), n = small[i].numel();
+    CHECK(relative_error(large[i].end().flat_view(n - last, {last}), small[i].flat_view(n - last, {last})) <= 2e-5);
+  }
+}
+
+constexpr int64_t cols = 1000, rows = 2148000, inner = 1 << 20;
+
+Tensor vector_of(Backend& on, int64_t n) { return Rng(9).normal({n}).to(on.device()); }
+Tensor per_row(DType dtype = DType::f32) { return Tensor({rows}, dtype, gpu); }
+
+}  // namespace
+
+TEST_CASE("large rows.cu and cross_entropy.cu: rows") {
+  // Not in packs: one number behind.
+  for (const int64_t first : {0, 1}) {
+    const auto at = [&](size_t which) { return huge(which, {rows, cols}, first); };
+    const auto args = [](const std::vector<Tensor>& t) { return RowsArgs{.rows = t[0].size(0), .cols = cols}; };
+    check("softmax", {out(at(0)), {at(1)}}, [&](Backend& on, const auto& t) { on.softmax(t[0], t[1], args(t)); });
+    check("log_softmax", {out(at(0)), {at(1)}},
+          [&](Backend& on, const auto& t) { on.log_softmax(t[0], t[1], args(t)); });
+    check("softmax_grad", {out(at(0)), {at(1)}, {at(2)}},
+          [&](Backend& on, const auto& t) { on.softmax_grad(t[0], t[1], t[2], args(t), 0.5); });
+    check("log_softmax_grad", {out(at(0)), {at(1)}, {at(2)}},
+          [&](Backend& on, const auto& t) { on.log_softmax_grad(t[0], t[1], t[2], args(t), 0); });
+    check("logsumexp", {out(per_row()), {at(1)}},
+          [&](Backend& on, const auto& t) { on.logsumexp(t[0], t[1], args(t)); });
+    check("logsumexp_grad", {out(at(0)), {at(1)}, {per_row()}, {per_row()}},
+          [&](Backend& on, const auto& t) { on.logsumexp_grad(t[0], t[1], t[2], t[3], args(t), 0); });
+    check("cross_entropy", {out(per_row()), {at(1)}, {per_row(DType::i32)}}, [&](Backend& on, const auto& t) {
+      const Tensor loss({1}, DType::f32, on.device()), count({1}, DType::f32, on.device());
+      on.cross_entropy(loss, t[0], count, t[1], t[2], cols, -1, 0);
+    });
+    check("cross_entropy_grad", {out(at(0)), {at(1)}, {per_row(DType::i32)}, {per_row()}},
+          [&](Backend& on, const auto& t) {
+            const Tensor one = Tensor::full({1}, 1).to(on.device());
+            on.cross_entropy_grad(t[0], t[1], t[2], t[3], one, one, cols, -1, 0, 0);
+          });
+  }
+}
+
+TEST_CASE("large norm.cu and fused.cu: rows") {
+  for (const int64_t first : {0, 1}) {
+    const auto at = [&](size_t which) { return huge(which, {rows, cols}, first); };
+    const auto args = [](const std::vector<Tensor>& t) { return NormArgs{t[0].size(0), cols, 1e-5, true}; };
+    check("norm", {out(at(0)), out(at(1)), out(per_row()), out(per_row()), {at(2)}},
+          [&](Backend& on, const auto& t) { on.norm(t[0], t[1], t[2], t[3], t[4], t[4], {}, {}, args(t)); });
+    check("norm_grad", {out(at(0)), {at(1)}, {at(2)}, {per_row()}, {per_row()}}, [&](Backend& on, const auto& t) {
+      on.norm_grad(t[0], 0, {}, 0, {}, 0, t[1], {}, t[3], t[4], t[2], args(t));
+    });
+    check("bias_unary", {out(at(0)), {at(1)}},
+          [&](Backend& on, const auto& t) { on.bias_unary(UnaryOp::tanh, t[0], t[1], vector_of(on, cols), 0); });
+    check("bias_unary_grad", {out(at(0)), {at(1)}, {at(2)}}, [&](Backend& on, const auto& t) {
+      on.bias_unary_grad(UnaryOp::tanh, t[0], 0, {}, 0, t[1], vector_of(on, cols), t[2], 0);
+    });
+    check("swiglu_grad", {out(at(0)), {at(1)}, {huge(2, {rows, cols / 2}, first)}},
+          [&](Backend& on, const auto& t) { on.swiglu_grad(t[0], t[1], t[2], cols / 2, 0); });
+    check("swiglu_grad of long rows",
+          {out(huge(0, {1050, 2 * inner}, first), 1),
+           {huge(1, {1050, 2 * inner}, first), 1},
+           {huge(2, {1050, inner}, first), 1}},
+          [&](Backend& on, const auto& t) { on.swiglu_grad(t[0], t[1], t[2], inner, 0); });
+  }
+  // Of few rows that are long, sums over the rows: one part, of whose columns the last blocks take the last.
+  for (const int64_t first : {0, 1}) {
+    const auto at = [&](size_t which) { return huge(which, {200, 11 * inner}, first); };
+    const auto args = [](const std::vector<Tensor>& t) { return NormArgs{t[1].size(0), 11 * inner, 1e-5, false}; };
+    check("norm_grad's sums",
+          {out(Tensor({1, 11 * inner}, DType::f32, gpu), 1),
+           {at(1), 200},
+           {at(2), 200},
+           {Tensor({200}, DType::f32, gpu), 200}},
+          [&](Backend& on, const auto& t) { on.norm_grad({}, 0, t[0], 0, {}, 0, t[1], {}, {}, t[3], t[2], args(t)); });
+  }
+}
+
+TEST_CASE("large tables.cu") {
+  for (const int64_t first : {0, 1}) {
+    check("embedding", {out(huge(0, {rows, cols}, first)), {per_row(DType::i32)}},
+          [&](Backend& on, const auto& t) { on.embedding(t[0], vector_of(on, 3 * cols), t[1], cols); });
+    check("embedding of a large table", {out(Tensor({1, cols}, DType::f32, gpu), 1), {huge(1, {rows, cols}, first)}},
+          [&](Backend& on, const auto& t) {
+            const Tensor id = Tensor::full({1}, static_cast<double>(t[1].size(0) - 3), DType::i32).to(on.device());
+            on.embedding(t[0], t[1], id, cols);
+          });
+  }
+  check("embedding_grad", {out(Tensor({3, inner}, DType::f32, gpu), 3), {huge(1, {2100, inner})}},
+        [&](Backend& on, const auto& t) {
+          const int64_t n = t[1].size(0);
+          std::vector<int32_t> ids(static_cast<size_t>(n), -1);
+          for (size_t i = ids.size() - 16; i < ids.size(); ++i) ids[i] = 2;
+          on.embedding_grad(t[0], Tensor::of<int32_t>({n}, ids).to(on.device()), t[1], inner, 0);
+        });
+  check("embedding_grad of a large table", {out(huge(0, {2100, inner}), 1)}, [&](Backend& on, const auto& t) {
+    const Tensor id = Tensor::full({1}, static_cast<double>(t[0].size(0) - 1), DType::i32).to(on.device());
+    on.embedding_grad(t[0], id, vector_of(on, inner), inner, 0);
+  });
+}
+
+TEST_CASE("large reduce.cu and sums.h: sums") {
+  for (const int64_t first : {0, 1}) {
+    check("sum of rows", {out(Tensor({rows}, DType::f32, gpu)), {huge(1, {rows, cols}, first)}},
+          [](Backend& on, const auto& t) { on.sum(t[0], t[1], t[1].size(0), cols, 1, 1, 0); });
+    check("sum of columns",
+          {out(Tensor({16, inner + 8}, DType::f32, gpu), 1), {huge(1, {16 * 130, inner + 8}, first), 130}},
+          [](Backend& on, const auto& t) { on.sum(t[0], t[1], t[0].size(0), 130, inner + 8, 1, 0); });
+    check("sum of one", {out(huge(0, {2100, inner}, first), 1), {huge(1, {2100, inner}, first), 1}},
+          [](Backend& on, const auto& t) { on.sum(t[0], t[1], t[0].size(0), 1, inner, 2, 0); });
+  }
+}
+
+TEST_CASE("large reduce.cu: maxima") {
+  constexpr int64_t mid = 5, wide = (int64_t{1} << 29) + 8;
+  const Tensor x = huge(0, {mid, wide}), dx = huge(2, {mid, wide}), y = huge(1, {wide}),
+               index = Tensor({wide}, DType::i32, gpu);
+  x.flat_view(mid * wide - 1, {1}).fill(3);
+  y.flat_view(wide - 1, {1}).fill(7);
+  controls.ends = 2;
+  backend(gpu).max(huge(1, {wide}, wide), index, x, 1, mid, wide);
+  backend(gpu).max_grad(dx, index, y, 1, mid, wide, 0);
+  controls.ends = 0;
+  CHECK(huge(1, {1}, 2 * wide - 1).item() == 3);
+  CHECK(index.flat_view(wide - 1, {1}).item() == 4);
+  CHECK(dx.flat_view(mid * wide - 1, {1}).item() == 7);
+  CHECK(dx.flat_view(mid * wide - 2, {1}).item() == 0);
+}
+
+TEST_CASE("large map.h and pointwise.cu: every element") {
+  constexpr int64_t n = (int64_t{1} << 31) + 80;
+  for (const int64_t first : {0, 1}) {
+    const auto at = [&](size_t which) { return huge(which, {n}, first); };
+    check("affine", {out(at(0), 64), {at(1), 64}},
+          [](Backend& on, const auto& t) { on.affine(t[0], t[1], 2, 1, 0.5); });
+    check("descend", {out(at(0), 64), {at(1), 64}}, [](Backend& on, const auto& t) {
+      on.descend(t[0], t[1], 0.1, 2, 0.1, Tensor::of<double>({3}, {0, 1, 1}).to(on.device()));
+    });
+  }
+  for (const int64_t first : {0, 1}) {
+    const Tensor x = huge(0, {n}, first), y = huge(1, {n}, first);
+    x.flat_view(n - 8, {8}).fill(1);
+    controls.ends = 2;
+    backend(gpu).dropout(y, x, {.p = 0.5}, 0);
+    controls.ends = 0;
+    for (const float v : y.flat_view(n - 8, {8}).to_vector<float>()) CHECK((v == 0 || v == 2));
+  }
+  // More bytes than 2^32, between two packs: a thread each.
+  constexpr size_t bytes = (size_t{1} << 32) + 7;
+  const auto byte = [](size_t which, size_t at) { return static_cast<std::byte*>(huge(which, {1}).raw()) + at; };
+  huge(1, {2}, (1 << 30) + 1).fill(5);
+  controls.ends = 2;
+  backend(gpu).copy(byte(0, 1), byte(1, 1), bytes);
+  controls.ends = 0;
+  CHECK(huge(0, {1}, (1 << 30) + 1).item() == 5);
+}
+
+TEST_CASE("large walk.h: broadcasts and strides") {
+  for (const int64_t first : {0, 1}) {
+    const auto at = [&](size_t which) { return huge(which, {2100, inner}, first); };
+    check("binary", {out(at(0), 1), {at(1), 1}}, [](Backend& on, const auto& t) {
+      on.binary(BinaryOp::mul, t[0], t[1], vector_of(on, inner), {t[0].shape(), {inner, 1}, {0, 1}});
+    });
+    check("strided_copy", {out(at(0), 1), {at(1), 1}}, [](Backend& on, const auto& t) {
+      on.strided_copy(t[0], t[1], {{t[0].size(0), inner / 2}, {inner, 2}, {inner, 2}}, 0);
+    });
+  }
+  constexpr int64_t n = (int64_t{1} << 32) + 80;
+  check("strided_copy of more than 2^32", {out(Tensor({n}, DType::f32, gpu), 64)}, [](Backend& on, const auto& t) {
+    on.strided_copy(t[0], vector_of(on, 1), {t[0].shape(), {1}, {0}}, 0.5);
+  });
+}
+
+TEST_CASE("large factor.cu and matrix.cu: strides") {
+  constexpr int64_t far = (int64_t{1} << 30) + 4;
+  const double values[3][3] = {{4, 1, 2}, {1, 5, 3}, {2, 3, 6}};
+  for (const bool turned : {false, true}) {
+    const auto view = [&](size_t which) {
+      const MatrixView m{huge(which, {1}).raw(), DType::f32, 3, 3, far, 1};
+      for (int64_t i = 0; i < 3; ++i)
+        for (int64_t j = 0; j < 3; ++j) huge(which, {1}, turned ? j * far + i : i * far + j).fill(values[i][j]);
+      return turned ? m.t() : m;
+    };
+    const auto numbers = [&](size_t which) {
+      std::vector<float> all;
+      for (int64_t i = 0; i < 3; ++i)
+        for (int64_t j = 0; j < 3; ++j)
+          all.push_back(huge(which, {1}, turned ? j * far + i : i * far + j).to_vector<float>()[0]);
+      return Tensor::of<float>({3, 3}, all);
+    };
+    const auto small = [&] {
+      std::vector<float> all;
+      for (const auto& row : values)
+        for (const double v : row) all.push_back(static_cast<float>(v));
+      return Tensor::of<float>({3, 3}, all);
+    };
+    const auto of = [](const Tensor& t) { return MatrixView{t.raw(), DType::f32, 3, 3, 3, 1}; };
+    Backend &on = backend(gpu), &cpu = backend(Device{});
+    const Tensor l = small(), x = small(), a = small(), squares({3});
+    const MatrixView L = view(0), X = view(1), A = view(2);
+    on.add_to_diagonal(A, 1, 0.5), cpu.add_to_diagonal(of(a), 1, 0.5);
+    CHECK(relative_error(numbers(2), a) <= 1e-6);
+    on.cholesky(L), cpu.cholesky(of(l));
+    CHECK(relative_error(numbers(0), l) <= 1e-6);
+    on.solve_lower(X, L), cpu.solve_lower(of(x), of(l));
+    CHECK(relative_error(numbers(1), x) <= 1e-6);
+    const Tensor found({3}, DType::f32, gpu);
+    on.row_sum_squares(found, X), cpu.row_sum_squares(squares, of(x));
+    CHECK(relative_error(found, squares) <= 1e-6);
+  }
+}
