@@ -14,56 +14,6 @@ using namespace borealis;
 
 namespace {
 
-<<<<<<< HEAD
-constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN(),
-                 infinity = std::numeric_limits<double>::infinity();
-
-// Where and how a kernel is run.
-struct Way {
-  Device device;
-  DType dtype;
-  bool composed;  // the default, whatever the device has
-
-  Tensor normal(const Shape& shape, uint64_t seed = 1) const {
-    return Rng(seed).normal(shape, 1, DType::f32).to(dtype).to(device);
-  }
-  Tensor positive(const Shape& shape, uint64_t seed = 1) const {
-    return Rng(seed).uniform(shape, 0.5, 2, DType::f32).to(dtype).to(device);
-  }
-  Tensor of(const std::vector<double>& values, const Shape& shape) const {
-    return Tensor::of<double>(shape, values).to(dtype).to(device);
-  }
-  Tensor of(const std::vector<double>& values) const { return of(values, {static_cast<int64_t>(values.size())}); }
-  Tensor ids(const std::vector<int32_t>& values) const {
-    return Tensor::of<int32_t>({static_cast<int64_t>(values.size())}, values).to(device);
-  }
-  Tensor record(double stopped, double step, double factor) const {
-    return Tensor::of<double>({3}, {stopped, step, factor}).to(device);
-  }
-  Tensor fresh(const Shape& shape) const { return Tensor::full(shape, not_a_number, dtype, device); }
-};
-
-#define CALL(kernel, ...) \
-  (way.composed ? backend(way.device).Backend::kernel(__VA_ARGS__) : backend(way.device).kernel(__VA_ARGS__))
-
-using Results = std::vector<Tensor>;
-
-// The results on the CPU are those in all other ways.
-void compare(const std::string& what, const std::function<Results(const Way&)>& f) {
-  for (const DType dtype : {DType::f32, DType::f64}) {
-    const Results expected = f({Device{}, dtype, false});
-    for (const Device device : available_devices()) {
-      const Results got = f({device, dtype, device == Device{}});
-      for (size_t i = 0; i < expected.size(); ++i) {
-        INFO(what, ", result ", i, dtype == DType::f32 ? " in f32 on " : " in f64 on ", device);
-        CHECK(difference(got[i], expected[i]).share <= (dtype == DType::f32 ? 2e-5 : 1e-12));
-      }
-    }
-  }
-}
-
-=======
->>>>>>> a19bd8b (Faults in the GPU's kernels, one at a time (in work))
 // Matrices and the memory they lie in.
 struct View {
   std::string how;
