@@ -27,24 +27,32 @@ Tensor huge(size_t which, const Shape& shape, int64_t first = 0) {
   return all[which].flat_view(first, shape);
 }
 
-// A tensor, of whose leading axis the last `tail` are used.
+// A tensor, of whose leading axis the last `tail` are used; of each, if a number is given, the last so many columns.
 struct Large {
   Tensor t;
-  int64_t tail = 16;
+  int64_t tail = 16, columns = 0;
   bool is_output = false;
   Tensor end() const { return t.rows(t.size(0) - tail, tail); }
+  Tensor small(uint64_t seed) const {
+    const Shape shape = columns ? Shape{tail, columns} : end().shape();
+    return t.dtype() == DType::i32 ? Tensor::full(shape, 1, DType::i32) : Rng(seed).normal(shape, 1, DType::f32);
+  }
+  void put(const Tensor& values) const {
+    if (columns == 0) return end().copy_from(values);
+    const int64_t width = t.size(1);
+    const Tensor from = end().flat_view(width - columns, {(tail - 1) * width + columns});
+    backend(gpu).strided_copy(from, values.to(gpu), {{tail, columns}, {width, 1}, {columns, 1}}, 0);
+  }
 };
-Large out(const Tensor& t, int64_t tail = 16) { return {t, tail, true}; }
+Large out(const Tensor& t, int64_t tail = 16, int64_t columns = 0) { return {t, tail, columns, true}; }
 
 // f on the ends of large tensors makes of them what it makes of small ones.
 using Kernel = std::function<void(Backend&, const std::vector<Tensor>&)>;
 void check(const std::string& what, const std::vector<Large>& large, const Kernel& f) {
   std::vector<Tensor> big, small;
   for (const Large& l : large) {
-    const Tensor end = l.end();
-    small.push_back(end.dtype() == DType::i32 ? Tensor::full(end.shape(), 1, DType::i32)
-                                              : Rng(small.size() + 1).normal(end.shape()));
-    end.copy_from(small.back());
+    small.push_back(l.small(small.size() + 1));
+    l.put(small.back());
     big.push_back(l.t);
   }
   f(backend(Device{}), small);
@@ -54,14 +62,16 @@ void check(const std::string& what, const std::vector<Large>& large, const Kerne
   for (size_t i = 0; i < large.size(); ++i) {
     if (!large[i].is_output) continue;
     INFO(what, ", tensor ", i);
-    const int64_t last = std::min<int64_t>(small[i].numel(), 32), n = small[i].numel();
-    CHECK(relative_error(large[i].end().flat_view(n - last, {last}), small[i].flat_view(n - last, {last})) <= 2e-5);
+    const Tensor end = large[i].end();
+    const int64_t last = std::min<int64_t>(small[i].numel(), 32);
+    const auto tail = [last](const Tensor& t) { return t.flat_view(t.numel() - last, {last}); };
+    CHECK(relative_error(tail(end), tail(small[i])) <= 2e-5);
   }
 }
 
 constexpr int64_t cols = 1000, rows = 2148000, inner = 1 << 20;
 
-Tensor vector_of(Backend& on, int64_t n) { return Rng(9).normal({n}).to(on.device()); }
+Tensor vector_of(Backend& on, int64_t n) { return Rng(9).normal({n}, 1, DType::f32).to(on.device()); }
 Tensor per_row(DType dtype = DType::f32) { return Tensor({rows}, dtype, gpu); }
 
 }  // namespace
@@ -119,11 +129,11 @@ TEST_CASE("large norm.cu and fused.cu: rows") {
   // Of few rows that are long, sums over the rows: one part, of whose columns the last blocks take the last.
   for (const int64_t first : {0, 1}) {
     const auto at = [&](size_t which) { return huge(which, {200, 11 * inner}, first); };
-    const auto args = [](const std::vector<Tensor>& t) { return NormArgs{t[1].size(0), 11 * inner, 1e-5, false}; };
+    const auto args = [](const std::vector<Tensor>& t) { return NormArgs{200, t[1].size(1), 1e-5, false}; };
     check("norm_grad's sums",
-          {out(Tensor({1, 11 * inner}, DType::f32, gpu), 1),
-           {at(1), 200},
-           {at(2), 200},
+          {out(Tensor({1, 11 * inner}, DType::f32, gpu), 1, 32),
+           {at(1), 200, 32},
+           {at(2), 200, 32},
            {Tensor({200}, DType::f32, gpu), 200}},
           [&](Backend& on, const auto& t) { on.norm_grad({}, 0, t[0], 0, {}, 0, t[1], {}, {}, t[3], t[2], args(t)); });
   }
@@ -157,8 +167,8 @@ TEST_CASE("large reduce.cu and sums.h: sums") {
     check("sum of rows", {out(Tensor({rows}, DType::f32, gpu)), {huge(1, {rows, cols}, first)}},
           [](Backend& on, const auto& t) { on.sum(t[0], t[1], t[1].size(0), cols, 1, 1, 0); });
     check("sum of columns",
-          {out(Tensor({16, inner + 8}, DType::f32, gpu), 1), {huge(1, {16 * 130, inner + 8}, first), 130}},
-          [](Backend& on, const auto& t) { on.sum(t[0], t[1], t[0].size(0), 130, inner + 8, 1, 0); });
+          {out(Tensor({16, inner + 8}, DType::f32, gpu), 1, 32), {huge(1, {16 * 130, inner + 8}, first), 130, 32}},
+          [](Backend& on, const auto& t) { on.sum(t[0], t[1], t[0].size(0), 130, t[1].size(1), 1, 0); });
     check("sum of one", {out(huge(0, {2100, inner}, first), 1), {huge(1, {2100, inner}, first), 1}},
           [](Backend& on, const auto& t) { on.sum(t[0], t[1], t[0].size(0), 1, inner, 2, 0); });
   }

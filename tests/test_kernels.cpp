@@ -276,10 +276,11 @@ TEST_CASE("kernels of tables.cu: embeddings") {
         return Results{y, dtable};
       });
   check("embedding of nothing", How::both_types, [](const Way& way) {
-    const Tensor table = way.normal({3, 4}), none = way.ids({}), y = way.fresh({0, 4}),
-                 dtable = way.fresh({3, 4});  // TODO
+    const Tensor table = way.normal({3, 4}), none = way.ids({}), y = way.fresh({0, 4}), dtable = way.fresh({3, 4}),
+                 empty = way.fresh({0, 4});
     OWN(embedding, y, table, none, 4);
     OWN(embedding_grad, dtable, none, y, 4, 0);
+    OWN(embedding_grad, empty, way.ids({0}), table, 4, 0);
     return Results{y, dtable};
   });
 }

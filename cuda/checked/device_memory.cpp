@@ -73,7 +73,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
   *data = nullptr;
   ++counts.allocations;
   if (bytes == 0) return cudaSuccess;
-  if (bytes > controls.memory - allocated) return told(cudaErrorMemoryAllocation);
+  if (allocated + bytes > controls.memory) return told(cudaErrorMemoryAllocation);
   *data = memory().allocate(bytes);
   if (!*data) return told(cudaErrorMemoryAllocation);
   allocated += bytes;
