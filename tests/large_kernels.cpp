@@ -1,10 +1,11 @@
-// The GPU's kernels on tensors that this machine could not hold: of more than 2^31 numbers, of which only the ends are touched.
-// (Not watched: that takes twice the memory.)
+// The GPU's kernels on tensors that this machine could not hold: of more than 2^31 numbers, of which only the ends are
+// touched. (Not watched: each two bytes have a shadow.)
 #include <functional>
 
 #include <doctest/doctest.h>
 
 #include "cuda/checked/controls.h"
+#include "engine/formulas.h"
 #include "engine/math.h"
 #include "engine/rng.h"
 #include "tests/compare.h"
@@ -16,13 +17,13 @@ namespace {
 
 const Device gpu{Device::Kind::cuda, 2};
 
-// The same three regions of memory for all.
+// The same regions of memory for all.
 Tensor huge(size_t which, const Shape& shape, int64_t first = 0) {
   static std::vector<Tensor> all;
   if (all.empty()) {
     controls.memory = size_t{63} << 30;
     backend(gpu).pool().set_cap(controls.memory);
-    for (int i = 0; i < 3; ++i) all.push_back(Tensor({2700000000}, DType::f32, gpu));
+    for (int i = 0; i < 4; ++i) all.push_back(Tensor({2215000000}, DType::f32, gpu));
   }
   return all[which].flat_view(first, shape);
 }
@@ -56,7 +57,7 @@ void check(const std::string& what, const std::vector<Large>& large, const Kerne
     big.push_back(l.t);
   }
   f(backend(Device{}), small);
-  controls.ends = 2;
+  controls.ends = 8;
   f(backend(gpu), big);
   controls.ends = 0;
   for (size_t i = 0; i < large.size(); ++i) {
@@ -128,13 +129,13 @@ TEST_CASE("large norm.cu and fused.cu: rows") {
   }
   // Of few rows that are long, sums over the rows: one part, of whose columns the last blocks take the last.
   for (const int64_t first : {0, 1}) {
-    const auto at = [&](size_t which) { return huge(which, {200, 11 * inner}, first); };
-    const auto args = [](const std::vector<Tensor>& t) { return NormArgs{200, t[1].size(1), 1e-5, false}; };
+    const auto at = [&](size_t which) { return huge(which, {210, 10 * inner}, first); };
+    const auto args = [](const std::vector<Tensor>& t) { return NormArgs{210, t[1].size(1), 1e-5, false}; };
     check("norm_grad's sums",
-          {out(Tensor({1, 11 * inner}, DType::f32, gpu), 1, 32),
-           {at(1), 200, 32},
-           {at(2), 200, 32},
-           {Tensor({200}, DType::f32, gpu), 200}},
+          {out(Tensor({1, 10 * inner}, DType::f32, gpu), 1, 32),
+           {at(1), 210, 32},
+           {at(2), 210, 32},
+           {Tensor({210}, DType::f32, gpu), 210}},
           [&](Backend& on, const auto& t) { on.norm_grad({}, 0, t[0], 0, {}, 0, t[1], {}, {}, t[3], t[2], args(t)); });
   }
 }
@@ -175,7 +176,7 @@ TEST_CASE("large reduce.cu and sums.h: sums") {
 }
 
 TEST_CASE("large reduce.cu: maxima") {
-  constexpr int64_t mid = 5, wide = (int64_t{1} << 29) + 8;
+  constexpr int64_t mid = 33, wide = (int64_t{1} << 26) + 8;
   const Tensor x = huge(0, {mid, wide}), dx = huge(2, {mid, wide}), y = huge(1, {wide}),
                index = Tensor({wide}, DType::i32, gpu);
   x.flat_view(mid * wide - 1, {1}).fill(3);
@@ -185,7 +186,7 @@ TEST_CASE("large reduce.cu: maxima") {
   backend(gpu).max_grad(dx, index, y, 1, mid, wide, 0);
   controls.ends = 0;
   CHECK(huge(1, {1}, 2 * wide - 1).item() == 3);
-  CHECK(index.flat_view(wide - 1, {1}).item() == 4);
+  CHECK(index.flat_view(wide - 1, {1}).item() == mid - 1);
   CHECK(dx.flat_view(mid * wide - 1, {1}).item() == 7);
   CHECK(dx.flat_view(mid * wide - 2, {1}).item() == 0);
 }
@@ -271,4 +272,52 @@ TEST_CASE("large factor.cu and matrix.cu: strides") {
     on.row_sum_squares(found, X), cpu.row_sum_squares(squares, of(x));
     CHECK(relative_error(found, squares) <= 1e-6);
   }
+}
+
+namespace {
+
+// n numbers to a matrix, one below the other.
+MatrixView columns_of(const Tensor& t, int64_t n) {
+  return {t.raw(), DType::f32, n, 1, 1, 1, {{t.numel() / n, 1}, {n, 0}}};
+}
+
+}  // namespace
+
+TEST_CASE("large attention.cu: many heads, and rows far from each other") {
+  constexpr int64_t heads = (int64_t{1} << 29) + 16, rows_of_head = 4;
+  const auto at = [](size_t which) { return huge(which, {heads, rows_of_head}); };
+  const AttentionArgs args{.scale = 0.3};
+  check("attention", {{at(0)}, out(at(1)), out(at(2))}, [&](Backend& on, const auto& t) {
+    const MatrixView q = columns_of(t[0], 4);
+    on.attention(columns_of(t[1], 4), t[2], q, q, q, args);
+  });
+  // All gradients into one place: the last that is written is that of the keys.
+  check("attention_grad", {{at(0)}, {at(1)}, {at(2)}, out(at(3))}, [&](Backend& on, const auto& t) {
+    const MatrixView q = columns_of(t[0], 4), y = columns_of(t[1], 4), d = columns_of(t[3], 4);
+    on.attention_grad(d, d, d, 0, q, q, q, y, y, t[2], args);
+  });
+
+  // Which probability is dropped follows from its place among all. One key for each head.
+  const RandomStream stream = Rng(3).next_stream();
+  const Tensor keys = huge(0, {heads}), y = at(1), lse = at(2);
+  keys.flat_view(heads - 8, {8}).fill(1);
+  controls.ends = 8;
+  backend(gpu).attention(columns_of(y, 4), lse, columns_of(at(3), 4), columns_of(keys, 1), columns_of(keys, 1),
+                         {.dropout = {.p = 0.5, .stream = stream}});
+  controls.ends = 0;
+  const std::vector<float> found = y.flat_view(4 * heads - 32, {32}).to_vector<float>();
+  for (int64_t i = 0; i < 32; ++i) {
+    const int64_t place = 4 * heads - 32 + i;
+    const uint32_t word = stream.block(static_cast<uint32_t>(place / 4)).word[place % 4];
+    CHECK(found[static_cast<size_t>(i)] == formulas::Dropout<float>{0.5}.factor(word));
+  }
+
+  constexpr int64_t far = (int64_t{1} << 30) + 4;
+  const auto apart = [](size_t which) { return MatrixView{huge(which, {1}).raw(), DType::f32, 3, 1, far, 1}; };
+  const auto near = [](const Tensor& t) { return MatrixView{t.raw(), DType::f32, 3, 1, 1, 1}; };
+  const Tensor small = Rng(4).normal({3}, 1, DType::f32), expected({3}), of_cpu({3}), of_gpu({3}, DType::f32, gpu);
+  for (int64_t i = 0; i < 3; ++i) huge(0, {1}, i * far).copy_from(small.flat_view(i, {1}));
+  backend(Device{}).attention(near(expected), of_cpu, near(small), near(small), near(small), args);
+  backend(gpu).attention(apart(1), of_gpu, apart(0), apart(0), apart(0), args);
+  for (int64_t i = 0; i < 3; ++i) CHECK(relative_error(huge(1, {1}, i * far), expected.flat_view(i, {1})) <= 2e-5);
 }

@@ -1,6 +1,6 @@
-// Each kernel that a device has of its own against the CPU's: sizes that no block, warp or pack divides, tensors that begin between
-// two packs, one at a time, and a gate that is closed. (On the checked devices: cuda:2, whose kernels are the GPU's.) Names say which
-// file of cuda/ a case is about: tests/mutate_kernels asks it first.
+// Each kernel that a device has of its own against the CPU's: sizes that no block, warp or pack divides, tensors that
+// begin between two packs, one at a time, and a gate that is closed. (On the checked devices: cuda:2, whose kernels are
+// the GPU's.) Names say which file of cuda/ a case is about: tests/mutate_kernels asks it first.
 #include "tests/matrices.h"
 #include "tests/ways.h"
 
@@ -14,7 +14,8 @@ std::vector<Device> with_kernels() {
   return devices;
 }
 
-// As the CPU. Small ones thoroughly: wherever the tensors begin, and not at all behind a closed gate; long ones in f32 alone.
+// As the CPU. Small ones thoroughly: wherever the tensors begin, and not at all behind a closed gate; long ones in f32
+// alone.
 enum class How { thorough, both_types, f32 };
 void check(const std::string& what, How how, const Run& f) {
   for (const DType dtype : {DType::f32, DType::f64}) {

@@ -31,13 +31,16 @@ struct Way {
   bool closed = false;  // each kernel is also called behind a closed gate
   std::shared_ptr<std::vector<Tensor>> made = std::make_shared<std::vector<Tensor>>();
 
+  // Memory that nothing has written.
+  Tensor room(const Shape& shape, DType of) const {
+    const bool shift = shifted == all || shifted == static_cast<int>(made->size());
+    made->push_back(shift ? Tensor({shape.numel() + 1}, of, device).flat_view(1, shape) : Tensor(shape, of, device));
+    return made->back();
+  }
   // A host's tensor on the device.
   Tensor placed(const Tensor& t) const {
-    const bool shift = shifted == all || shifted == static_cast<int>(made->size());
-    const Tensor there = shift ? Tensor({t.numel() + 1}, t.dtype(), device).flat_view(1, t.shape())
-                               : Tensor(t.shape(), t.dtype(), device);
+    const Tensor there = room(t.shape(), t.dtype());
     there.copy_from(t);
-    made->push_back(there);
     return there;
   }
   Tensor normal(const Shape& shape, uint64_t seed = 1) const {
@@ -56,7 +59,11 @@ struct Way {
   Tensor record(double stopped, double step, double factor) const {
     return Tensor::of<double>({3}, {stopped, step, factor}).to(device);
   }
-  Tensor fresh(const Shape& shape) const { return placed(Tensor::full(shape, not_a_number, dtype)); }
+  // NaN; where accesses are watched, what must not be read.
+  Tensor fresh(const Shape& shape) const {
+    const bool watched = BOREALIS_CHECKED && device != Device{};
+    return watched ? room(shape, dtype) : placed(Tensor::full(shape, not_a_number, dtype));
+  }
   // What beta meets: nothing that may be read where it is 0.
   Tensor old(const Shape& shape, double beta, uint64_t seed = 9) const {
     return beta == 0 ? fresh(shape) : normal(shape, seed);
