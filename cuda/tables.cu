@@ -62,7 +62,7 @@ void CudaBackend::embedding_grad(Span dtable, ConstSpan ids, ConstSpan dy, int64
     with_beta<T>(dtable, beta, [&]<class Array, class Put>(Array out, Put put) {
       const unsigned across = std::min(65535u, blocks_for(cols, 32).x);
       on_.launch("embedding_grad", embedding_grad_kernel<T, Array, Put>, dim3(blocks_for(rows, 8).x, across),
-                 dim3(32, 8), 0, out, ids.as<int32_t>(), dy.as<T>(), ids.count, rows, cols, put);
+                 dim3(32, 8), 0, out, place<int32_t>(ids), place<T>(dy), ids.count, rows, cols, put);
     });
   });
 }
