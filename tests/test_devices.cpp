@@ -65,6 +65,36 @@ TEST_CASE("devices: attention and its gradients have the same bits twice") {
   }
 }
 
+// Rows that many ids name, one, or none; ids that name none; more ids than a GPU sorts at once. Sums of small whole
+// numbers are exact, so that the order of no device matters.
+TEST_CASE("devices: the gradient of an embedding, whatever its ids") {
+  if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
+  struct Ids {
+    int64_t n, rows, cols, step;
+  };
+  for (const Ids& s :
+       {Ids{0, 3, 2, 1}, {1, 1, 1, 1}, {40, 7, 70, 3}, {1025, 3, 2, 1}, {2500, 3000, 5, 7}, {1100, 5, 33, 5}})
+    for (const double beta : {0.0, 0.5, 1.0}) {
+      const Tensor ids({s.n}, DType::i32);
+      for (int64_t i = 0; i < s.n; ++i)  // from −1 to rows
+        ids.data<int32_t>()[i] = static_cast<int32_t>(i * s.step % (s.rows + 2) - 1);
+      const auto whole = [](const Shape& shape, int64_t by) {
+        const Tensor x(shape, DType::f32);
+        for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(i * by % 17 - 8);
+        return x;
+      };
+      const Tensor dy = whole({s.n, s.cols}, 5), old = whole({s.rows, s.cols}, 3);
+      std::vector<float> expected;
+      for (const Device device : available_devices()) {
+        const Tensor table = old.clone().to(device);
+        backend(device).embedding_grad(table, ids.to(device), dy.to(device), s.cols, beta);
+        if (device == Device{}) expected = table.to_vector<float>();
+        INFO(s.n, " ids of ", s.rows, " rows, beta ", beta, " on ", device);
+        CHECK(table.to_vector<float>() == expected);
+      }
+    }
+}
+
 TEST_CASE("devices: a small GPT learns on every further device what it learns on the CPU") {
   if (available_devices().size() == 1) MESSAGE("skipped: no further device in this build or machine");
   for (const GptConfig& style : {GptConfig::gpt2(), GptConfig::modern()})
