@@ -8,10 +8,8 @@
 // 6·tile·dim for dK with dV: for each byte of f32 21, 19 and 21 flops. A thread's 4 × 4 numbers (2 × 2 of f64) cost it two
 // reads of 16 bytes from shared memory for 16 multiplications; 8 × 8 would need 64 registers for each of S and dP, beside
 // 64 of dK and dV. Shared memory is 34 KB at most, which every card gives without being asked.
-#include "cuda/backend.h"
-#include "cuda/block.h"
+#include "cuda/row_kernels.h"
 #include "cuda/tiles.h"
-#include "engine/formulas.h"
 
 namespace borealis {
 
@@ -42,8 +40,12 @@ template <class T> struct Heads {
   }
   __device__ RandomStream stream() const { return dropout.p > 0 ? args.dropout.now() : RandomStream{}; }
 
-  // The factors of the probabilities of query i and the keys from j on.
+  // The factors of the probabilities of query i and the keys from j on: 1 without dropout.
   __device__ void factors(T (&factor)[side<T>], const RandomStream& stream, int64_t i, int64_t j) const {
+    if (dropout.p == 0) {
+      for (T& each : factor) each = 1;
+      return;
+    }
     const int64_t element = (matrix() * q.rows + i) * k.rows + j;
     const int from = static_cast<int>(element % 4);
     const auto block = static_cast<uint32_t>(element / 4);
@@ -98,12 +100,10 @@ __global__ void __launch_bounds__(tile_threads)
         s[r][c] = fast::exp(s[r][c] - shift);
         sum[r] += s[r][c];
       }
-      if (h.dropout.p > 0) {
-        T factor[n];
-        h.factors(factor, stream, i, j + team.x * n);
+      T factor[n];
+      h.factors(factor, stream, i, j + team.x * n);
 #pragma unroll
-        for (int c = 0; c < n; ++c) s[r][c] = h.dropout.drop(s[r][c], factor[c]);
-      }
+      for (int c = 0; c < n; ++c) s[r][c] = h.dropout.drop(s[r][c], factor[c]);
     }
     team.keep(s);
     team.add(out, v, j);
@@ -121,12 +121,11 @@ __global__ void __launch_bounds__(tile_threads)
 // delta_i = Σ_j P_ij dP_ij = y_i · dy_i, a warp each.
 template <class T>
 __global__ void attention_delta_kernel(Gate gate, T* delta, MatrixView y, MatrixView dy, int64_t matrices) {
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y;
+  const int64_t row = team_row<true>();
   if (gate.closed() || row >= matrices * y.rows) return;
   const T *const a = y.at<T>(row / y.rows, row % y.rows), *const b = dy.at<T>(row / y.rows, row % y.rows);
-  T sum = 0;
-  for (int64_t k = threadIdx.x; k < y.cols; k += 32) sum += a[k] * b[k];
-  for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
+  RowTeam<T, true> team;
+  const T sum = team.sum(y.cols, [=](int64_t k) { return a[k] * b[k]; });
   if (threadIdx.x == 0) delta[row] = sum;
 }
 
@@ -173,8 +172,7 @@ __global__ void __launch_bounds__(tile_threads)
       const QueryPart<T> query(h, lse, delta, i);
       const int mine = h.visible_of(i, j) - team.x * n;
       T factor[n];
-      for (T& each : factor) each = 1;
-      if (h.dropout.p > 0) h.factors(factor, stream, i, j + team.x * n);
+      h.factors(factor, stream, i, j + team.x * n);
 #pragma unroll
       for (int c = 0; c < n; ++c) score_grad(h, query, c < mine, factor[c], s[r][c], dp[r][c]);
     }
@@ -209,8 +207,7 @@ __global__ void __launch_bounds__(tile_threads)
       const QueryPart<T> query(h, lse, delta, at);
       const int mine = h.visible_of(at, first) - team.y * n;
       T factor[n];
-      for (T& each : factor) each = 1;
-      if (h.dropout.p > 0) h.factors(factor, stream, at, first + team.y * n);
+      h.factors(factor, stream, at, first + team.y * n);
 #pragma unroll
       for (int r = 0; r < n; ++r) score_grad(h, query, r < mine, factor[r], s[r][c], dp[r][c]);
     }
@@ -281,9 +278,8 @@ void CudaBackend::attention_grad(const MatrixView& dq, const MatrixView& dk, con
     T* const delta = lse.count ? reinterpret_cast<T*>(sums.data()) : nullptr;
     const auto h = heads_of<T>(q, k, v, args);
     const int64_t query_tiles = tiles_of<T>(q.rows), key_tiles = tiles_of<T>(k.rows);
-    if (lse.count > 0)
-      on_.launch("attention_grad, delta", attention_delta_kernel<T>, blocks_for(lse.count, 8), dim3(32, 8), 0, delta, y,
-                 dy, matrices);
+    launch_rows<WarpRows<T>>(on_, "attention_grad, delta", lse.count, attention_delta_kernel<T>, delta, y, dy,
+                             matrices);
     with_size(q.cols, [&](auto D) {
       with_put<T>(beta, [&]<class Put>(Put put) {
         constexpr size_t bytes = sizeof(TileMemory<T, D>);

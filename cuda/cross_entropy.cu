@@ -86,9 +86,10 @@ void CudaBackend::cross_entropy_grad(Span dlogits, ConstSpan logits, ConstSpan t
     formulas::with_cap<T>(cap, [&]<class C>(C c) {
       with_beta<T>(dlogits, beta, [&]<class Array, class Put>(Array out, Put put) {
         with_rows<T>(cols, have_packs<T>(cols, out.at, place<T>(logits)), [&]<class Plan>(Plan) {
-          launch_rows<Plan>(on_, "cross_entropy_grad", targets.count, cross_entropy_grad_kernel<Plan, T, C, Array, Put>,
-                            out, logits.as<T>(), targets.as<int32_t>(), lse.as<T>(), count.as<T>(), dloss.as<T>(),
-                            targets.count, cols, ignored, c, put);
+          launch_rows<Plan>(on_, "cross_entropy_grad", targets.count,
+                            cross_entropy_grad_kernel<typename Plan::Once, T, C, Array, Put>, out, logits.as<T>(),
+                            targets.as<int32_t>(), lse.as<T>(), count.as<T>(), dloss.as<T>(), targets.count, cols,
+                            ignored, c, put);
         });
       });
     });

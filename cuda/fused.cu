@@ -1,6 +1,6 @@
 // A function behind a bias, and SwiGLU's gradient.
-#include "cuda/row_kernels.h"
 #include "cuda/sums.h"
+#include "cuda/walk.h"
 #include "engine/pointwise.h"
 
 namespace borealis {
@@ -8,66 +8,55 @@ namespace borealis {
 inline namespace fused_cu {
 
 // y = op(x + bias)
-template <class Plan, class Op, class T>
-__global__ void bias_unary_kernel(Gate gate, T* y, const T* x, const T* bias, int64_t rows, int64_t cols, T p) {
-  if (gate.closed()) return;
-  const int64_t row = team_row<Plan::one_warp>();
-  if (row >= rows) return;
-  const auto behind_bias = [=](int64_t, T& to, T v, T b) { to = Op::f(v + b, p); };
-  write_row<Plan>(Out<T>{y + row * cols}, cols, behind_bias, Row<Plan>(x + row * cols, cols),
-                  OfAllRows<Plan>{bias, T(0)});
-}
+template <class Op, class T> struct BiasUnary {
+  T p;
+  __device__ void operator()(T& y, T x, T bias) const { y = Op::f(x + bias, p); }
+};
 
-// d = op'(x + bias)·dy, of which dbias is the sum over the rows; dx ← d + beta·dx on the way, where it is wanted.
-template <class Op, class T, class Array, class Put> struct BiasUnaryGrad {
+// dx ← d + beta·dx with d = op'(x + bias)·dy.
+template <class Op, class T, class Put> struct BiasUnaryGrad {
+  T p;
+  Put put;
+  __device__ void operator()(T& dx, T x, T bias, T dy) const { put(dx, Op::df(x + bias, p) * dy); }
+};
+
+// d, of which dbias is the sum over the rows; dx is written on the way, where it is wanted.
+template <class Op, class T, class Array, class Put> struct BiasUnarySum {
   Array dx;
   const T *x, *bias, *dy;
   int64_t cols;
   T p;
   Put put;
   template <int n> __device__ Pack<T, n> pack(int64_t row, int64_t j) const {
-    Pack<T, n> d = mapping::load<T, n>(In<T>{dy}, row * cols + j);
-    const Pack<T, n> v = mapping::load<T, n>(In<T>{x}, row * cols + j), b = mapping::load<T, n>(In<T>{bias}, j);
+    const int64_t i = row * cols + j;
+    const Pack<T, n> v = mapping::load<T, n>(In<T>{x}, i), b = mapping::load<T, n>(In<T>{bias}, j);
+    Pack<T, n> d = mapping::load<T, n>(In<T>{dy}, i);
     for (int e = 0; e < n; ++e) d.at[e] *= Op::df(v.at[e] + b.at[e], p);
     if (!dx.at) return d;
-    Pack<T, n> out = mapping::load<T, n>(dx, row * cols + j);
+    Pack<T, n> out = mapping::load<T, n>(dx, i);
     for (int e = 0; e < n; ++e) put(out.at[e], d.at[e]);
-    mapping::store<T, n>(dx, row * cols + j, out);
+    mapping::store<T, n>(dx, i, out);
     return d;
   }
 };
 
-// The same without the sum.
-template <int n, class T, class F> __global__ void each_pack_kernel(Gate gate, int64_t count, F f) {
-  if (const int64_t i = this_thread() * n; i < count && !gate.closed()) f.template pack<n>(i / f.cols, i % f.cols);
-}
-
-template <class Plan, class T, class Array, class Put>
-__global__ void swiglu_grad_kernel(Gate gate, Array dh, const T* h, const T* dy, int64_t rows, int64_t cols, Put put) {
-  if (gate.closed()) return;
-  const int64_t row = team_row<Plan::one_warp>();
-  if (row >= rows) return;
-  h += 2 * row * cols, dh.at += 2 * row * cols;
-  const auto grad = [=](T& da, T& db, T a, T b, T d) {
-    put(da, SwiGlu::da(a, b) * d);
-    put(db, SwiGlu::db(a, b) * d);
-  };
-  each_turn<Plan>(cols, [&](int, int64_t j) {
-    mapping::step<Plan::width>(j, grad, dh, Array{dh.at + cols}, In<T>{h}, In<T>{h + cols}, In<T>{dy + row * cols});
-  });
-}
+template <class T, class Put> struct SwiGluGrad {
+  Put put;
+  __device__ void operator()(T& da, T& db, T a, T b, T dy) const {
+    put(da, SwiGlu::da(a, b) * dy);
+    put(db, SwiGlu::db(a, b) * dy);
+  }
+};
 
 }  // namespace fused_cu
 
 void CudaBackend::bias_unary(UnaryOp op, Span y, ConstSpan x, ConstSpan bias, double param) {
-  const int64_t cols = bias.count;
   if (y.count == 0) return;
+  const Shape shape{y.count / bias.count, bias.count};
   visit(y.dtype, [&]<class T>(T) {
     with_op<UnaryOps>(op, [&]<class Op>(Op) {
-      with_rows<T>(cols, have_packs<T>(cols, y.as<T>(), x.as<T>(), bias.as<T>()), [&]<class Plan>(Plan) {
-        launch_rows<Plan>(on_, "bias_unary", y.count / cols, bias_unary_kernel<Plan, Op, T>, y.as<T>(), x.as<T>(),
-                          bias.as<T>(), y.count / cols, cols, static_cast<T>(param));
-      });
+      walk(on_, "bias_unary", shape, {shape.strides(), shape.strides(), {0, 1}},
+           BiasUnary<Op, T>{static_cast<T>(param)}, Out<T>{y.as<T>()}, in<T>(x), in<T>(bias));
     });
   });
 }
@@ -76,21 +65,18 @@ void CudaBackend::bias_unary_grad(UnaryOp op, Span dx, double beta, Span dbias, 
                                   ConstSpan bias, ConstSpan dy, double param) {
   const int64_t cols = bias.count;
   if (cols == 0) return;
+  const Shape shape{x.count / cols, cols};
+  const Shape::Strides dense = shape.strides();
   visit(x.dtype, [&]<class T>(T) {
     with_op<UnaryOps>(op, [&]<class Op>(Op) {
       with_beta<T>(dx, beta, [&]<class Array, class Put>(Array out, Put put) {
-        const T *const from = place<T>(x), *const added = place<T>(bias), *const d = place<T>(dy);
-        const BiasUnaryGrad<Op, T, Array, Put> f{out, from, added, d, cols, static_cast<T>(param), put};
-        const bool packs = have_packs<T>(cols, out.at, from, added, d);
-        if (dbias)
-          return column_sums<T>(on_, "bias_unary_grad", dbias, beta_bias, 1, x.count / cols, cols, 1, f, packs,
-                                device_);
-        if (x.count == 0) return;
-        const auto run = [&](auto n) {
-          on_.launch("bias_unary_grad", each_pack_kernel<n, T, decltype(f)>, blocks_for(x.count / n, block_threads),
-                     block_threads, 0, x.count, f);
-        };
-        packs ? run(std::integral_constant<int, 16 / sizeof(T)>{}) : run(std::integral_constant<int, 1>{});
+        const T p = static_cast<T>(param);
+        if (!dbias)
+          return walk(on_, "bias_unary_grad", shape, {dense, dense, {0, 1}, dense}, BiasUnaryGrad<Op, T, Put>{p, put},
+                      out, in<T>(x), in<T>(bias), in<T>(dy));
+        const BiasUnarySum<Op, T, Array, Put> d{out, place<T>(x), place<T>(bias), place<T>(dy), cols, p, put};
+        column_sums<T>(on_, "bias_unary_grad", dbias, beta_bias, 1, shape[0], cols, 1, d,
+                       have_packs<T>(cols, d.dx.at, d.x, d.bias, d.dy), device_);
       });
     });
   });
@@ -98,12 +84,12 @@ void CudaBackend::bias_unary_grad(UnaryOp op, Span dx, double beta, Span dbias, 
 
 void CudaBackend::swiglu_grad(Span dh, ConstSpan h, ConstSpan dy, int64_t cols, double beta) {
   if (dy.count == 0) return;
+  const Shape shape{dy.count / cols, cols};
+  const Shape::Strides half{2 * cols, 1};
   visit(dh.dtype, [&]<class T>(T) {
     with_beta<T>(dh, beta, [&]<class Array, class Put>(Array out, Put put) {
-      with_rows<T>(cols, have_packs<T>(cols, out.at, h.as<T>(), dy.as<T>()), [&]<class Plan>(Plan) {
-        launch_rows<Plan>(on_, "swiglu_grad", dy.count / cols, swiglu_grad_kernel<Plan, T, Array, Put>, out, h.as<T>(),
-                          dy.as<T>(), dy.count / cols, cols, put);
-      });
+      walk(on_, "swiglu_grad", shape, {half, half, half, half, shape.strides()}, SwiGluGrad<T, Put>{put}, out,
+           Array{out.at + cols}, in<T>(h), In<T>{h.as<T>() + cols}, in<T>(dy));
     });
   });
 }

@@ -81,7 +81,7 @@ void CudaBackend::row_sum_squares(Span out, const MatrixView& x) {
 void CudaBackend::scale_rows(const MatrixView& y, const MatrixView& x, ConstSpan d) {
   visit(y.dtype, [&]<class T>(T) {
     walk(on_, "scale_rows", shape_of(y), {strides_of(y), strides_of(x), {y.batch.count[1] * y.rows, y.rows, 1, 0}},
-         Scale{}, Out<T>{static_cast<T*>(y.data)}, in<T>(x), borealis::in<T>(d));
+         Scale{}, Out<T>{static_cast<T*>(y.data)}, in<T>(x), in<T>(d));
   });
 }
 
@@ -97,7 +97,7 @@ void CudaBackend::matrix_affine(const MatrixView& y, const MatrixView& x, double
 void CudaBackend::scale_each(const MatrixView& y, const MatrixView& x, ConstSpan factor) {
   visit(y.dtype, [&]<class T>(T) {
     walk(on_, "scale_each", shape_of(y), {strides_of(y), strides_of(x), {y.batch.count[1], 1, 0, 0}}, Scale{},
-         Out<T>{static_cast<T*>(y.data)}, in<T>(x), borealis::in<T>(factor));
+         Out<T>{static_cast<T*>(y.data)}, in<T>(x), in<T>(factor));
   });
 }
 

@@ -22,7 +22,7 @@ __global__ void norm_kernel(Gate gate, T* y, T* s, T* mean_out, T* rstd_out, con
   const T squares = row_sum<Plan>(team, cols, square, numbers);
   const T rstd = 1 / fast::sqrt(squares / n + static_cast<T>(args.eps));
   const auto normed = [=](int64_t, T& to, T v, T g, T b) { to = (v - mean) * rstd * g + b; };
-  write_row<Plan>(Out<T>{y + first}, cols, normed, numbers, OfAllRows<Plan>{gain, T(1)}, OfAllRows<Plan>{bias, T(0)});
+  write_row<Plan>(Out<T>{y + first}, cols, normed, numbers, Unheld<Plan>{gain, T(1)}, Unheld<Plan>{bias, T(0)});
   if (threadIdx.x != 0) return;
   if (args.center) mean_out[row] = mean;
   rstd_out[row] = rstd;

@@ -19,6 +19,7 @@ template <class T_, bool one_warp_, int width_, bool held_, int numbers_ = 32> s
   static constexpr bool one_warp = one_warp_, held = held_;
   static constexpr int width = width_, stride = Team::threads * width;
   static constexpr int numbers = numbers_, turns = numbers / width;  // of a thread, where the row is held
+  using Once = RowPlan<T, one_warp_, width_, false>;                 // for kernels that need each number once
 };
 
 template <class T> using WarpRows = RowPlan<T, true, 1, true>;
@@ -89,7 +90,7 @@ template <class Plan> class Row {
 };
 
 // Numbers that are not held, as those of a vector that all rows share; `otherwise` where there are none.
-template <class Plan> struct OfAllRows {
+template <class Plan> struct Unheld {
   using T = typename Plan::T;
   const T* x;
   T otherwise;

@@ -143,8 +143,8 @@ void CudaBackend::logsumexp_grad(Span dx, ConstSpan x, ConstSpan y, ConstSpan dy
   visit(x.dtype, [&]<class T>(T) {
     with_beta<T>(dx, beta, [&]<class Array, class Put>(Array out, Put put) {
       with_rows<T>(args.cols, have_packs<T>(args.cols, out.at, place<T>(x)), [&]<class Plan>(Plan) {
-        launch_rows<Plan>(on_, "logsumexp_grad", args.rows, logsumexp_grad_kernel<Plan, T, Array, Put>, out,
-                          place<T>(x), place<T>(y), place<T>(dy), args, put);
+        launch_rows<Plan>(on_, "logsumexp_grad", args.rows, logsumexp_grad_kernel<typename Plan::Once, T, Array, Put>,
+                          out, place<T>(x), place<T>(y), place<T>(dy), args, put);
       });
     });
   });

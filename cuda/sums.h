@@ -60,8 +60,8 @@ template <class T> struct Numbers {
   }
 };
 
-// y[o, i] ← scale·Σ_m f(o·mid + m, i) + beta·y[o, i], in two stages where mid is long. packs: whether f gives
-// them.
+// y[o, i] ← scale·Σ_m f(o·mid + m, i) + beta·y[o, i], in two stages where mid is long. packs: whether f
+// gives them.
 template <class T, class F>
 void column_sums(Context& on, const char* name, Span y, double beta, int64_t outer, int64_t mid, int64_t inner,
                  double scale, F f, bool packs, Device device) {
@@ -76,12 +76,13 @@ void column_sums(Context& on, const char* name, Span y, double beta, int64_t out
     };
     packs ? run(std::integral_constant<int, 16 / sizeof(T)>{}) : run(std::integral_constant<int, 1>{});
   };
+  const T by = static_cast<T>(scale);
+  if (parts == 1 && beta == 0) return stage(Out<T>{place<T>(y)}, f, mid, 1, by, Put{});
+  // beta is the second stage's alone, so that there is one kernel for each f.
+  const Storage partial(static_cast<size_t>(outer * parts * inner) * sizeof(T), device);
+  T* const sums = reinterpret_cast<T*>(partial.data());
+  stage(Out<T>{sums}, f, mid, parts, T(1), Put{});
   with_beta<T>(y, beta, [&]<class Array, class Put>(Array out, Put put) {
-    const T by = static_cast<T>(scale);
-    if (parts == 1) return stage(out, f, mid, 1, by, put);
-    const Storage partial(static_cast<size_t>(outer * parts * inner) * sizeof(T), device);
-    T* const sums = reinterpret_cast<T*>(partial.data());
-    stage(Out<T>{sums}, f, mid, parts, T(1), borealis::Put{});
     stage(out, Numbers<T>{sums, inner}, parts, 1, by, put);
   });
 }

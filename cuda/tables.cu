@@ -16,7 +16,7 @@ __global__ void embedding_kernel(Gate gate, T* y, const T* table, const int32_t*
   if (i >= n) return;
   const int64_t id = ids[i];
   const bool there = id >= 0 && id < rows;
-  const OfAllRows<Plan> row{there ? table + id * cols : nullptr, std::numeric_limits<T>::quiet_NaN()};
+  const Unheld<Plan> row{there ? table + id * cols : nullptr, std::numeric_limits<T>::quiet_NaN()};
   write_row<Plan>(
       Out<T>{y + i * cols}, cols, [](int64_t, T& to, T v) { to = v; }, row);
 }
@@ -112,7 +112,7 @@ void CudaBackend::embedding(Span y, ConstSpan table, ConstSpan ids, int64_t cols
   if (y.count == 0) return;
   visit(y.dtype, [&]<class T>(T) {
     with_rows<T>(cols, have_packs<T>(cols, y.as<T>(), table.as<T>()), [&]<class Plan>(Plan) {
-      launch_rows<Plan>(on_, "embedding", ids.count, embedding_kernel<Plan, T>, y.as<T>(), table.as<T>(),
+      launch_rows<Plan>(on_, "embedding", ids.count, embedding_kernel<typename Plan::Once, T>, y.as<T>(), table.as<T>(),
                         ids.as<int32_t>(), ids.count, table.count / cols, cols);
     });
   });

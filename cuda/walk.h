@@ -22,10 +22,12 @@ template <int arrays> struct Axes {
   Axes(const Shape& shape, const std::array<Shape::Strides, arrays>& strides) {
     std::array<size_t, Shape::max_rank> order{};
     size_t axes = 0;
-    for (size_t axis = 0; axis < shape.sizes().size(); ++axis)
-      if (shape.sizes()[axis] != 1) order[axes++] = axis;
-    std::stable_sort(order.begin(), order.begin() + axes,
-                     [&](size_t a, size_t b) { return strides[0][a] > strides[0][b]; });
+    for (size_t axis = 0; axis < shape.sizes().size(); ++axis) {
+      if (shape.sizes()[axis] == 1) continue;
+      size_t at = axes++;
+      for (; at > 0 && strides[0][order[at - 1]] < strides[0][axis]; --at) order[at] = order[at - 1];
+      order[at] = axis;
+    }
     for (size_t i = 0; i < axes; ++i) {
       const size_t axis = order[i];
       const int64_t n = shape.sizes()[axis];

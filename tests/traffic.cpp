@@ -4,6 +4,7 @@
 #include <fstream>
 #include <functional>
 #include <iomanip>
+#include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -24,7 +25,7 @@ Tensor numbers(const Shape& shape) { return Rng(1).uniform(shape, 0.5, 1.5).to(g
 // Numbers to be read and written, 4 bytes each. A vector that all rows share counts once a row, and a number that a warp shares
 // as a sector: they come from the cache.
 struct Task {
-  const char* what;
+  std::string what;
   int64_t read, written;
   std::function<void(Backend&)> run;
 };

@@ -38,7 +38,7 @@ class Worst {
   int64_t count_ = 0, beyond_ = 0;
 };
 
-// A preset of train_gpt with so many tokens to choose from, and no dropout.
+// A preset of train_gpt with the number of tokens that its text has, and no dropout.
 TrainOptions preset_of(const std::string& preset, const std::string& method);
 
 // The rows.
