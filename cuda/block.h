@@ -29,15 +29,16 @@ template <class T, bool one_warp> class RowTeam {
   __device__ int thread() const { return static_cast<int>(threadIdx.x); }
   static constexpr int threads = one_warp ? 32 : 32 * row_warps;
 
-  // The same on all threads.
-  template <class Combine> __device__ T reduce(T x, Combine combine) {
+  // The same on all threads. Of numbers of the row, or of smaller ones.
+  template <class V, class Combine> __device__ V reduce(V x, Combine combine) {
+    static_assert(sizeof(V) <= sizeof(T));
     for (int lanes = 16; lanes > 0; lanes /= 2) x = combine(x, __shfl_xor_sync(~0u, x, lanes));
     if constexpr (one_warp) return x;
-    T* const part = block_memory<RowMemory<T>>().part[turn_];
+    V* const part = reinterpret_cast<V*>(block_memory<RowMemory<T>>().part[turn_]);
     turn_ = 1 - turn_;
     if (thread() % 32 == 0) part[thread() / 32] = x;
     __syncthreads();
-    T all = part[0];
+    V all = part[0];
     for (int w = 1; w < row_warps; ++w) all = combine(all, part[w]);
     return all;
   }

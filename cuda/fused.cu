@@ -76,7 +76,7 @@ void CudaBackend::bias_unary_grad(UnaryOp op, Span dx, double beta, Span dbias, 
                       out, in<T>(x), in<T>(bias), in<T>(dy));
         const BiasUnarySum<Op, T, Array, Put> d{out, place<T>(x), place<T>(bias), place<T>(dy), cols, p, put};
         column_sums<T>(on_, "bias_unary_grad", dbias, beta_bias, 1, shape[0], cols, 1, d,
-                       have_packs<T>(cols, d.dx.at, d.x, d.bias, d.dy), device_);
+                       are_aligned(d.dx, In<T>{d.x}, In<T>{d.bias}, In<T>{d.dy}), device_);
       });
     });
   });

@@ -28,6 +28,40 @@ struct Squared {
   template <class T> __device__ T operator()(T x) const { return x * x; }
 };
 
+// Whether v goes before the largest so far: a NaN is larger than all, and of equals the first stays.
+struct IsLarger {
+  template <class T> __device__ bool operator()(T v, T top) const { return v > top || (v != v && top == top); }
+};
+struct Larger {
+  template <class T> __device__ T operator()(T a, T b) const { return IsLarger{}(b, a) ? b : a; }
+};
+struct Least {
+  __device__ int32_t operator()(int32_t a, int32_t b) const { return b < a ? b : a; }
+};
+
+// y ← the largest of each row, and where it stands first.
+template <class Plan, class T>
+__global__ void row_max_kernel(Gate gate, T* y, int32_t* where, const T* x, int64_t rows, int64_t n) {
+  if (gate.closed()) return;
+  const int64_t r = team_row<Plan::one_warp>();
+  if (r >= rows) return;
+  constexpr int32_t nowhere = std::numeric_limits<int32_t>::max();
+  const Row<Plan> row(x + r * n, n);
+  T top = 0;
+  int32_t at = nowhere;
+  each_turn<Plan>(n, [&](int k, int64_t j) {
+    const auto numbers = row.pack(k, j);
+    for (int e = 0; e < Plan::width; ++e)
+      if (at == nowhere || IsLarger{}(numbers.at[e], top)) top = numbers.at[e], at = static_cast<int32_t>(j) + e;
+  });
+  RowTeam<T, Plan::one_warp> team;
+  const T all = team.reduce(at == nowhere ? -std::numeric_limits<T>::infinity() : top, Larger{});
+  const bool mine = at != nowhere && (top == all || top != top);
+  const int32_t first = team.reduce(mine ? at : nowhere, Least{});
+  if (threadIdx.x == 0) y[r] = all, where[r] = first;
+}
+
+// The same down the columns, a thread each.
 template <class T> struct Max {
   T* y;
   int32_t* where;
@@ -38,7 +72,7 @@ template <class T> struct Max {
     int64_t best = 0;
     T top = column[0];
     for (int64_t m = 1; m < mid; ++m)
-      if (const T v = column[m * inner]; v > top || (v != v && top == top)) top = v, best = m;
+      if (const T v = column[m * inner]; IsLarger{}(v, top)) top = v, best = m;
     y[j] = top;
     where[j] = static_cast<int32_t>(best);
   }
@@ -59,7 +93,7 @@ template <class T, class Put> struct MaxGrad {
 // found ← 1 if there is a number that is not finite.
 template <class T> __global__ void not_finite_kernel(Gate, int32_t* found, const T* x, int64_t count) {
   bool bad = false;
-  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  const int64_t step = gridDim.x * blockDim.x;  // some 10^5
   for (int64_t i = this_thread(); i < count; i += step) bad = bad || x[i] - x[i] != 0;
   if (__syncthreads_or(bad) && threadIdx.x == 0) atomicExch(found, 1);
 }
@@ -105,7 +139,7 @@ void CudaBackend::sum(Span y, ConstSpan x, int64_t outer, int64_t mid, int64_t i
     if (inner == 1)
       row_sums<T>(on_, "sum", y, beta, from, Itself{}, outer, mid, scale, device_);
     else
-      column_sums<T>(on_, "sum", y, beta, outer, mid, inner, scale, Numbers<T>{from, inner}, have_packs<T>(inner, from),
+      column_sums<T>(on_, "sum", y, beta, outer, mid, inner, scale, Numbers<T>{from, inner}, are_aligned(In<T>{from}),
                      device_);
   });
 }
@@ -119,7 +153,11 @@ void CudaBackend::sum_squares(Span y, ConstSpan x) {
 
 void CudaBackend::max(Span y, Span index, ConstSpan x, int64_t /*outer*/, int64_t mid, int64_t inner) {
   visit(y.dtype, [&]<class T>(T) {
-    each_item(on_, "max", y.count, Max<T>{y.as<T>(), index.as<int32_t>(), x.as<T>(), mid, inner});
+    if (inner > 1) return each_item(on_, "max", y.count, Max<T>{y.as<T>(), index.as<int32_t>(), x.as<T>(), mid, inner});
+    with_rows<T>(mid, have_packs<T>(mid, x.as<T>()), [&]<class Plan>(Plan) {
+      launch_rows<Plan>(on_, "max", y.count, row_max_kernel<typename Plan::Once, T>, y.as<T>(), index.as<int32_t>(),
+                        x.as<T>(), y.count, mid);
+    });
   });
 }
 

@@ -1,4 +1,5 @@
 // Broadcasts, and copies between arrays that lie in different ways.
+#include "cuda/block_memory.h"
 #include "cuda/walk.h"
 
 namespace borealis {
@@ -18,6 +19,59 @@ template <class T, class Put> struct Move {
   Put put;
   __device__ void operator()(T& to, T from) const { put(to, from); }
 };
+
+// Matrices whose rows lie side by side in `to`, and whose columns in `from`: tiles go through shared memory, so that a warp reads
+// and writes numbers that lie side by side.
+constexpr int turn_tile = 32, turn_warps = 8;
+
+struct Turn {
+  bool turns = false;
+  int64_t rows = 0, cols = 0, to_row = 0, from_column = 0;  // numbers from one to the next
+  Axes<2> matrices;                                         // where each begins
+
+  explicit Turn(const Axes<2>& axes) : matrices(axes) {
+    const int across = axes.rank - 1;
+    for (int down = 0; down < across; ++down) {
+      if (axes.stride[0][across] != 1 || axes.stride[1][across] <= 1 || axes.stride[1][down] != 1) continue;
+      rows = axes.size[down], cols = axes.size[across];
+      to_row = axes.stride[0][down], from_column = axes.stride[1][across];
+      turns = rows >= turn_warps && cols >= turn_warps;
+      matrices.rank = 0;
+      for (int axis = 0; axis < across; ++axis) {
+        if (axis == down) continue;
+        const int at = matrices.rank++;
+        matrices.size[at] = axes.size[axis];
+        for (int k = 0; k < 2; ++k) matrices.stride[k][at] = axes.stride[k][axis];
+      }
+      return;
+    }
+  }
+};
+
+// A column longer than it is used, so that neither rows nor columns meet in a bank.
+template <class T> struct TurnMemory { T at[turn_tile][turn_tile + 1]; };
+
+template <class T, class Array, class Put>
+__global__ void turn_kernel(Gate gate, Array to, const T* from, Turn turn, Put put) {
+  if (gate.closed()) return;
+  auto& tile = block_memory<TurnMemory<T>>();
+  const int64_t across = (turn.cols + turn_tile - 1) / turn_tile,
+                tiles = (turn.rows + turn_tile - 1) / turn_tile * across;
+  const int64_t block = blockIdx.x, i = block % tiles / across * turn_tile, j = block % across * turn_tile;
+  const walking::Place<2> begin = walking::place_of(turn.matrices, static_cast<uint64_t>(block / tiles));
+  const int lane = static_cast<int>(threadIdx.x);
+  for (int c = static_cast<int>(threadIdx.y); c < turn_tile; c += turn_warps)
+    if (i + lane < turn.rows && j + c < turn.cols)
+      tile.at[c][lane] = from[begin.at[1] + (j + c) * turn.from_column + i + lane];
+  __syncthreads();
+  for (int r = static_cast<int>(threadIdx.y); r < turn_tile; r += turn_warps)
+    if (i + r < turn.rows && j + lane < turn.cols) {
+      const int64_t at = begin.at[0] + (i + r) * turn.to_row + j + lane;
+      Pack<T, 1> y = mapping::load<T, 1>(to, at);
+      put(y.at[0], tile.at[lane][r]);
+      mapping::store<T, 1>(to, at, y);
+    }
+}
 
 }  // namespace strided_cu
 
@@ -47,8 +101,16 @@ void CudaBackend::binary_grad(BinaryOp op, int side, Span dx, ConstSpan a, Const
 }
 
 void CudaBackend::strided_copy(Span dst, ConstSpan src, const StridedCopy& args, double beta) {
+  if (args.shape.numel() == 0) return;
+  const Turn turn(Axes<2>(args.shape, {args.dst_stride, args.src_stride}));
   visit_with_ids(dst.dtype, [&]<class T>(T) {
     with_beta<T>(dst, beta, [&]<class Array, class Put>(Array out, Put put) {
+      if (turn.turns) {
+        const int64_t tiles = (turn.rows + turn_tile - 1) / turn_tile * ((turn.cols + turn_tile - 1) / turn_tile);
+        return on_.launch("strided_copy", turn_kernel<T, Array, Put>,
+                          blocks_for(tiles * (args.shape.numel() / (turn.rows * turn.cols)), 1),
+                          dim3(turn_tile, turn_warps), sizeof(TurnMemory<T>), out, src.as<T>(), turn, put);
+      }
       walk(on_, "strided_copy", args.shape, {args.dst_stride, args.src_stride}, Move<T, Put>{put}, out, in<T>(src));
     });
   });

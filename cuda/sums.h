@@ -61,7 +61,7 @@ template <class T> struct Numbers {
 };
 
 // y[o, i] ← scale·Σ_m f(o·mid + m, i) + beta·y[o, i], in two stages where mid is long. packs: whether f
-// gives them.
+// gives them where inner is a multiple of theirs.
 template <class T, class F>
 void column_sums(Context& on, const char* name, Span y, double beta, int64_t outer, int64_t mid, int64_t inner,
                  double scale, F f, bool packs, Device device) {

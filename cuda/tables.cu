@@ -88,8 +88,7 @@ __global__ void embedding_grad_kernel(Gate gate, T* dtable, const uint32_t* keys
   const uint32_t key = keys[first];
   if (key == no_row || (first > 0 && keys[first - 1] == key)) return;
   const int64_t lane = threadIdx.x;
-  for (int64_t j = static_cast<int64_t>(blockIdx.y) * 32 + lane; j - lane < cols;
-       j += static_cast<int64_t>(gridDim.y) * 32) {
+  for (int64_t j = blockIdx.y * 32 + lane; j - lane < cols; j += gridDim.y * 32) {
     T sum = j < cols ? dtable[key * cols + j] : T(0);
     int count = 32;
     for (int64_t at = first; count == 32; at += 32) {

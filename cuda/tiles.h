@@ -45,8 +45,7 @@ template <class T> struct TileRows {
     if (packs && k + n <= dim) {
       Pack<T, n> y = {};
       if constexpr (!std::is_same_v<P, Put>) y = *reinterpret_cast<const Pack<T, n>*>(to);
-#pragma unroll
-      for (int c = 0; c < n; ++c) put(y.at[c], x.at[c]);
+      mapping::apply<n>(put, y, x);
       *reinterpret_cast<Pack<T, n>*>(to) = y;
     } else {
 #pragma unroll

@@ -37,10 +37,11 @@ std::vector<Task> tasks() {
   const Tensor x = numbers({rows, cols}), y = numbers({rows, cols}), z = numbers({rows, cols}),
                w = numbers({rows, cols});
   const Tensor gain = numbers({cols}), bias = numbers({cols}), of_row = numbers({rows}), other = numbers({rows});
-  const Tensor column = numbers({cols}), one = numbers({1}), two = numbers({1});
+  const Tensor column = numbers({cols}), row = numbers({cols}), one = numbers({1}), two = numbers({1});
   const Tensor h = numbers({rows, 2 * cols}), dh = numbers({rows, 2 * cols});
   const Tensor record = Tensor::of<double>({3}, {0, 1, 1}).to(gpu), square = Tensor({1}, DType::f64, gpu);
-  const Tensor ids = Tensor::full({rows}, 3, DType::i32, gpu);
+  const Tensor ids = Tensor::full({rows}, 3, DType::i32, gpu), where({rows}, DType::i32, gpu),
+               place({cols}, DType::i32, gpu);
   const Tensor in_heads({2, 4, 32, 128}, DType::f32, gpu), x4 = numbers({2, 32, 4, 128});
   const Tensor cos = numbers({rows, 32}), sin = numbers({rows, 32}), rstds = numbers({rows, 8});
   const auto walk = [](const Shape& a, const Shape& b) { return broadcast("traffic", a, b); };
@@ -66,9 +67,15 @@ std::vector<Task> tasks() {
          on.strided_copy(in_heads, x4, {in_heads.shape(), in_heads.shape().strides(), {32 * 4 * 128, 128, 4 * 128, 1}},
                          0);
        }},
+      {"strided_copy (transposed)", n, n,
+       [=](Backend& on) {
+         on.strided_copy(y, x, {{cols, rows}, {rows, 1}, {1, cols}}, 0);
+       }},
       {"sum of rows", n, rows, [=](Backend& on) { on.sum(of_row, x, rows, cols, 1, 1, 0); }},
       {"sum of columns", n, cols, [=](Backend& on) { on.sum(column, x, 1, rows, cols, 1, 0); }},
       {"sum_squares", n, 0, [=](Backend& on) { on.sum_squares(square, x); }},
+      {"max of rows", n, 2 * rows, [=](Backend& on) { on.max(of_row, where, x, rows, cols, 1); }},
+      {"max of columns", n, 2 * cols, [=](Backend& on) { on.max(column, place, x, 1, rows, cols); }},
       {"max_grad", 16 * n / 32, n, [=](Backend& on) { on.max_grad(y, ids, of_row, rows, cols, 1, 0); }},
       {"softmax", n, n, [=](Backend& on) { on.softmax(y, x, in_rows); }},
       {"softmax_grad", 2 * n, n, [=](Backend& on) { on.softmax_grad(y, x, z, in_rows, 0); }},
@@ -80,8 +87,9 @@ std::vector<Task> tasks() {
       {"norm of a sum", 4 * n, 2 * n, [=](Backend& on) { on.norm(y, z, of_row, other, x, w, gain, bias, layer); }},
       {"norm_grad, x", 3 * n, n,
        [=](Backend& on) { on.norm_grad(y, 0, {}, 0, {}, 0, x, gain, of_row, other, z, layer); }},
-      {"norm_grad, gain", 2 * n, cols,
-       [=](Backend& on) { on.norm_grad({}, 0, column, 0, {}, 0, x, gain, of_row, other, z, layer); }},
+      // 8 rows a block, which leaves two rows behind: here 1/6 of all, of 12288 rows and more 1/36.
+      {"norm_grad, x, gain and bias", 3 * n + 2 * rows / 8 * cols, n + 2 * rows / 8 * cols + 2 * cols,
+       [=](Backend& on) { on.norm_grad(y, 0, column, 0, row, 0, x, gain, of_row, other, z, layer); }},
       {"embedding", n, n, [=](Backend& on) { on.embedding(y, x, ids, cols); }},
       {"cross_entropy", n, 2 * rows, [=](Backend& on) { on.cross_entropy(one, of_row, two, x, ids, cols, -1, 0); }},
       {"cross_entropy_grad", n, n,
