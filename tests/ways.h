@@ -1,13 +1,17 @@
-// Kernels in all ways they may be run: on each device, in both types, and as engine/composed.cpp spells them out.
+// Kernels in all ways they may be run: on each device, in both types, as engine/composed.cpp spells them out, wherever their
+// tensors lie, and behind a closed gate.
 #pragma once
 
+#include <cmath>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
 
+#include "engine/backend.h"
 #include "engine/math.h"
 #include "engine/rng.h"
 #include "tests/compare.h"
@@ -24,40 +28,92 @@ struct Way {
   DType dtype;
   bool composed;  // the default, whatever the device has
 
+  static constexpr int none = -1, all = -2;
+  int shifted = none;   // which tensor lies one number behind where memory begins: the first that is made is 0
+  bool closed = false;  // each kernel is also called behind a closed gate
+  std::shared_ptr<std::vector<Tensor>> made = std::make_shared<std::vector<Tensor>>();
+
+  // Memory that nothing has written.
+  Tensor room(const Shape& shape, DType of) const {
+    const bool shift = shifted == all || shifted == static_cast<int>(made->size());
+    made->push_back(shift ? Tensor({shape.numel() + 1}, of, device).flat_view(1, shape) : Tensor(shape, of, device));
+    return made->back();
+  }
+  // A host's tensor on the device.
+  Tensor placed(const Tensor& t) const {
+    const Tensor there = room(t.shape(), t.dtype());
+    there.copy_from(t);
+    return there;
+  }
   Tensor normal(const Shape& shape, uint64_t seed = 1) const {
-    return Rng(seed).normal(shape, 1, DType::f32).to(dtype).to(device);
+    return placed(Rng(seed).normal(shape, 1, DType::f32).to(dtype));
   }
   Tensor positive(const Shape& shape, uint64_t seed = 1) const {
-    return Rng(seed).uniform(shape, 0.5, 2, DType::f32).to(dtype).to(device);
+    return placed(Rng(seed).uniform(shape, 0.5, 2, DType::f32).to(dtype));
   }
   Tensor of(const std::vector<double>& values, const Shape& shape) const {
-    return Tensor::of<double>(shape, values).to(dtype).to(device);
+    return placed(Tensor::of<double>(shape, values).to(dtype));
   }
   Tensor of(const std::vector<double>& values) const { return of(values, {static_cast<int64_t>(values.size())}); }
   Tensor ids(const std::vector<int32_t>& values) const {
-    return Tensor::of<int32_t>({static_cast<int64_t>(values.size())}, values).to(device);
+    return placed(Tensor::of<int32_t>({static_cast<int64_t>(values.size())}, values));
   }
   Tensor record(double stopped, double step, double factor) const {
     return Tensor::of<double>({3}, {stopped, step, factor}).to(device);
   }
-  Tensor fresh(const Shape& shape) const { return Tensor::full(shape, not_a_number, dtype, device); }
+  // NaN; where accesses are watched, what must not be read.
+  Tensor fresh(const Shape& shape) const { return fresh(shape, dtype); }
+  Tensor fresh(const Shape& shape, DType of) const {
+    const bool watched = BOREALIS_CHECKED && device != Device{};
+    return watched ? room(shape, of) : placed(Tensor::full(shape, of == DType::i32 ? 0 : not_a_number, of));
+  }
+  // What beta meets: nothing that may be read where it is 0.
+  Tensor old(const Shape& shape, double beta, uint64_t seed = 9) const {
+    return beta == 0 ? fresh(shape) : normal(shape, seed);
+  }
+
+  template <class F> void call(const char* kernel, F f) const {
+    Backend& on = backend(device);
+    const Tensor stopped = record(1, 0, 1);
+    if (closed && on.gate(stopped)) {
+      std::vector<Tensor> before;
+      for (const Tensor& t : *made) before.push_back(t.to(Device{}));
+      f(on);
+      on.gate({});
+      for (size_t i = 0; i < before.size(); ++i) {
+        INFO(kernel, " behind a closed gate: tensor ", i);
+        CHECK(same_bytes((*made)[i], before[i]));
+      }
+    }
+    f(on);
+  }
 };
 
-#define CALL(kernel, ...) \
-  (way.composed ? backend(way.device).Backend::kernel(__VA_ARGS__) : backend(way.device).kernel(__VA_ARGS__))
+// The device's own kernel; or, with CALL, what way.composed says.
+#define OWN(kernel, ...) way.call(#kernel, [&](Backend& on_device) { on_device.kernel(__VA_ARGS__); })
+#define CALL(kernel, ...)                                                                  \
+  way.call(#kernel, [&](Backend& on_device) {                                              \
+    way.composed ? on_device.Backend::kernel(__VA_ARGS__) : on_device.kernel(__VA_ARGS__); \
+  })
 
 using Results = std::vector<Tensor>;
+using Run = std::function<Results(const Way&)>;
+
+inline void check_close(const std::string& what, const Way& way, const Results& got, const Results& expected) {
+  for (size_t i = 0; i < expected.size(); ++i) {
+    INFO(what, ", result ", i, way.dtype == DType::f32 ? " in f32 on " : " in f64 on ", way.device, ", shifted ",
+         way.shifted);
+    CHECK(difference(got[i], expected[i]).share <= (way.dtype == DType::f32 ? 2e-5 : 1e-12));
+  }
+}
 
 // The results on the CPU are those in all other ways.
-inline void compare(const std::string& what, const std::function<Results(const Way&)>& f) {
+inline void compare(const std::string& what, const Run& f) {
   for (const DType dtype : {DType::f32, DType::f64}) {
     const Results expected = f({Device{}, dtype, false});
     for (const Device device : available_devices()) {
-      const Results got = f({device, dtype, device == Device{}});
-      for (size_t i = 0; i < expected.size(); ++i) {
-        INFO(what, ", result ", i, dtype == DType::f32 ? " in f32 on " : " in f64 on ", device);
-        CHECK(difference(got[i], expected[i]).share <= (dtype == DType::f32 ? 2e-5 : 1e-12));
-      }
+      const Way way{device, dtype, device == Device{}};
+      check_close(what, way, f(way), expected);
     }
   }
 }

@@ -9,6 +9,7 @@
 #include "cuda/checked/cublas_v2.h"
 #include "cuda/checked/cuda_bf16.h"
 #include "cuda/checked/device_memory.h"
+#include "cuda/checked/errors.h"
 #include "cuda/checked/grid.h"
 #include "cuda/checked/stream.h"
 #include "cuda/checked/watch.h"
@@ -157,6 +158,7 @@ template <class T> void enqueue(const cublasContext& handle, Product<T> product)
 }  // namespace
 
 cublasStatus_t cublasCreate(cublasHandle_t* handle) {
+  if (refuses(__func__)) return CUBLAS_STATUS_INVALID_VALUE;
   *handle = new cublasContext;
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -172,11 +174,14 @@ cublasStatus_t cublasGetVersion(cublasHandle_t, int* version) {
 }
 
 cublasStatus_t cublasSetStream(cublasHandle_t handle, cudaStream_t stream) {
+  if (refuses(__func__)) return CUBLAS_STATUS_INVALID_VALUE;
   handle->stream = &checked(stream, "cublasSetStream");
-  return cublasSetWorkspace(handle, nullptr, 0);
+  handle->workspace = nullptr, handle->workspace_bytes = 0;
+  return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasSetWorkspace(cublasHandle_t handle, void* workspace, size_t bytes) {
+  if (refuses(__func__)) return CUBLAS_STATUS_INVALID_VALUE;
   handle->workspace = workspace, handle->workspace_bytes = bytes;
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -207,6 +212,7 @@ cublasStatus_t cublasGemmStridedBatchedEx_64(cublasHandle_t handle, cublasOperat
                                              cudaDataType b_type, int64_t ldb, long long stride_b, const void* beta,
                                              void* c, cudaDataType c_type, int64_t ldc, long long stride_c,
                                              int64_t batch, cublasComputeType_t compute, cublasGemmAlgo_t) {
+  if (refuses(__func__)) return CUBLAS_STATUS_INVALID_VALUE;
   if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
   if (handle->pointers != CUBLAS_POINTER_MODE_HOST) fault(call, ": alpha and beta must be the host's");
   if (!alpha || !beta) return CUBLAS_STATUS_INVALID_VALUE;

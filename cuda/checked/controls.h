@@ -21,6 +21,7 @@ struct Controls {
   size_t lag;         // operations that a stream holds back as long as nobody waits; at first BOREALIS_LAG, else 0
   unsigned ends = 0;  // if not 0, only so many blocks at each end of a grid run: for tensors larger than this machine
   size_t memory = size_t{16} << 30;  // of the device
+  std::string refused = {};          // a call of this name does nothing and gives its code, cudaErrorInvalidValue
   // By kernel, a thread's: the GPU's compiler tells them. A launch that needs too many gets its code.
   std::map<std::string, unsigned> registers = {};
 };

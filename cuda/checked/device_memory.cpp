@@ -69,10 +69,11 @@ using borealis::GuardedMemory;
 using namespace borealis::stand_in;
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
+  if (refuses(__func__)) return told(cudaErrorInvalidValue);
   *data = nullptr;
   ++counts.allocations;
   if (bytes == 0) return cudaSuccess;
-  if (bytes > controls.memory - allocated) return told(cudaErrorMemoryAllocation);
+  if (allocated + bytes > controls.memory) return told(cudaErrorMemoryAllocation);
   *data = memory().allocate(bytes);
   if (!*data) return told(cudaErrorMemoryAllocation);
   allocated += bytes;
@@ -82,6 +83,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 }
 
 cudaError_t cudaFree(void* data) {
+  if (refuses(__func__)) return told(cudaErrorInvalidValue);
   if (!data) return cudaSuccess;
   ++counts.waits;  // for all streams, as hardware does
   run_all_streams();
@@ -95,6 +97,7 @@ cudaError_t cudaFree(void* data) {
 }
 
 cudaError_t cudaMallocHost(void** data, size_t bytes) {
+  if (refuses(__func__)) return told(cudaErrorInvalidValue);
   ++counts.allocations;
   *data = std::malloc(bytes);
   if (!*data) return told(cudaErrorMemoryAllocation);
@@ -120,6 +123,7 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 // Pageable memory is read before the call returns, and written when all before it is done, for which the call waits.
 // Pinned memory is read and written when its turn comes.
 cudaError_t cudaMemcpyAsync(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  if (refuses(__func__)) return told(cudaErrorInvalidValue);
   constexpr const char* call = "cudaMemcpyAsync";
   CUstream_st& queue = checked(stream, call);
   ++counts.copies;

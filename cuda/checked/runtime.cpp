@@ -64,6 +64,8 @@ cudaError_t told(cudaError_t code) {
   return code;
 }
 
+bool refuses(const char* call) { return controls.refused == call; }
+
 cudaError_t launch(const cudaLaunchConfig_t& config, const void* address, const Kernel* owned, Pointers pointers) {
   const std::shared_ptr<const Kernel> kernel(owned);
   const dim3 blocks = config.gridDim, threads = config.blockDim;
@@ -73,7 +75,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* address, const 
                     within(threads.y, limits::threads) && within(threads.z, limits::threads_z) &&
                     size_t{threads.x} * threads.y * threads.z <= limits::threads &&
                     config.dynamicSmemBytes <= shared_allowed(address);
-  if (!fits) return told(cudaErrorInvalidValue);
+  if (!fits || refuses("cudaLaunchKernelEx")) return told(cudaErrorInvalidValue);
   const std::string& name = name_of(address);
   if (const auto known = controls.registers.find(name); known != controls.registers.end()) {
     // A warp's come in units of 256.
@@ -128,10 +130,12 @@ cudaError_t cudaGetDevice(int* device) {
   *device = 0;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : told(cudaErrorInvalidDevice); }
+cudaError_t cudaSetDevice(int device) {
+  return device == 0 && !refuses("cudaSetDevice") ? cudaSuccess : told(cudaErrorInvalidDevice);
+}
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
-  if (device != 0) return told(cudaErrorInvalidDevice);
+  if (device != 0 || refuses("cudaGetDeviceProperties")) return told(cudaErrorInvalidDevice);
   *properties = {.name = "stand-in on the CPU",
                  .major = 8,
                  .minor = 6,

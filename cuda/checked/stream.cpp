@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cuda/checked/api.h"
+#include "cuda/checked/errors.h"
 #include "cuda/checked/grid.h"
 
 using namespace borealis::stand_in;
@@ -49,6 +50,7 @@ void run_all_streams() {
 }  // namespace borealis::stand_in
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  if (refuses(__func__)) return told(cudaErrorInvalidValue);
   if (flags != cudaStreamNonBlocking) fault("cudaStreamCreateWithFlags: only cudaStreamNonBlocking");
   *stream = new CUstream_st;
   return cudaSuccess;
@@ -61,6 +63,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (refuses(__func__)) return told(cudaErrorInvalidValue);
   ++counts.waits;
   checked(stream, "cudaStreamSynchronize").run_until(stream->issued());
   return cudaSuccess;
@@ -80,6 +83,7 @@ struct CUevent_st {
 };
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  if (refuses(__func__)) return told(cudaErrorInvalidValue);
   *event = new CUevent_st;
   return cudaSuccess;
 }
@@ -90,11 +94,13 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (refuses(__func__)) return told(cudaErrorInvalidValue);
   *event = {.stream = stream, .ticket = checked(stream, "cudaEventRecord").issued()};
   return cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (refuses(__func__)) return told(cudaErrorInvalidValue);
   ++counts.waits;
   if (streams().contains(event->stream)) event->stream->run_until(event->ticket);
   return cudaSuccess;
