@@ -94,6 +94,17 @@ TEST_CASE("backend.cpp and context.cpp: copies and waits where the stream works 
   controls.lag = 0;
 }
 
+TEST_CASE("backend.cpp: a closed gate is what the record on the device says") {
+  Backend& on = backend(gpu);
+  const Tensor stopped = Tensor::of<double>({3}, {1, 0, 1}).to(gpu), y = Tensor::full({4}, 3, DType::f32, gpu);
+  CHECK(on.gate(stopped));
+  on.fill(y, 7);
+  on.gate({});
+  CHECK(y.rows(0, 1).item() == 3);
+  on.fill(y, 7);
+  CHECK(y.rows(0, 1).item() == 7);
+}
+
 TEST_CASE("context.cpp: an upload waits only for the half of the ring that comes next") {
   auto& on = *new CudaBackend(gpu, 0);
   controls.lag = 1000;
