@@ -54,7 +54,8 @@ void steady(const Setting& s) {
       TrainOptions o = preset_of(preset, method);
       if (preset == "gpt2-124m") o.batch_size = 1;
       if (stand_in) {  // launches depend on the width in factors alone, which go by blocks of 64
-        o.model.n_embd = 8 * o.model.n_head, o.model.block_size = 16, o.batch_size = 2;
+        o.model.n_embd = (preset == "nano" ? 8 : 4) * o.model.n_head, o.model.block_size = 16;
+        o.batch_size = preset == "nano" ? 2 : 1;
         o.model.vocab = std::min<int64_t>(o.model.vocab, 256);
       }
       look(preset + ", " + method, o, s.device);
