@@ -118,6 +118,35 @@ inline void compare(const std::string& what, const Run& f) {
   }
 }
 
+// Devices with kernels of their own. (Of the checked ones, cuda:2, whose kernels are the GPU's.)
+inline std::vector<Device> with_kernels() {
+  std::vector<Device> devices = available_devices();
+  devices.erase(devices.begin(), BOREALIS_CHECKED ? devices.end() - 1 : devices.begin() + 1);
+  return devices;
+}
+
+// As the CPU. Small ones thoroughly: wherever the tensors begin, and not at all behind a closed gate; long ones in f32
+// alone.
+enum class How { thorough, both_types, f32 };
+inline void check(const std::string& what, How how, const Run& f) {
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    if (how == How::f32 && dtype == DType::f64) continue;
+    const Way here{Device{}, dtype, false};
+    const Results expected = f(here);
+    for (const Device device : with_kernels()) {
+      Way way{device, dtype, false};
+      way.closed = how == How::thorough;
+      check_close(what, way, f(way), expected);
+      for (int k = Way::all; how == How::thorough && k < static_cast<int>(here.made->size()); ++k) {
+        Way other{device, dtype, false};
+        other.shifted = k;
+        check_close(what, other, f(other), expected);
+      }
+    }
+  }
+}
+inline How thorough_if(bool small) { return small ? How::thorough : How::both_types; }
+
 // Matrices and the memory they lie in.
 struct View {
   std::string how;
