@@ -29,7 +29,7 @@ template <class T, bool one_warp> class RowTeam {
   __device__ int thread() const { return static_cast<int>(threadIdx.x); }
   static constexpr int threads = one_warp ? 32 : 32 * row_warps;
 
-  // The same on all threads. Of numbers of the row, or of smaller ones.
+  // The same on all threads. Of numbers like the row's, or of some that take less room, as places in it do.
   template <class V, class Combine> __device__ V reduce(V x, Combine combine) {
     static_assert(sizeof(V) <= sizeof(T));
     for (int lanes = 16; lanes > 0; lanes /= 2) x = combine(x, __shfl_xor_sync(~0u, x, lanes));

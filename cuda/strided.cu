@@ -25,19 +25,22 @@ template <class T, class Put> struct Move {
 constexpr int turn_tile = 32, turn_warps = 8;
 
 struct Turn {
-  bool turns = false;
+  bool turns = false;                                       // whether there are such matrices, and large ones
   int64_t rows = 0, cols = 0, to_row = 0, from_column = 0;  // numbers from one to the next
+  int64_t across = 0, tiles = 0;                            // tiles side by side, and of a whole matrix
   Axes<2> matrices;                                         // where each begins
 
   explicit Turn(const Axes<2>& axes) : matrices(axes) {
-    const int across = axes.rank - 1;
-    for (int down = 0; down < across; ++down) {
-      if (axes.stride[0][across] != 1 || axes.stride[1][across] <= 1 || axes.stride[1][down] != 1) continue;
-      rows = axes.size[down], cols = axes.size[across];
-      to_row = axes.stride[0][down], from_column = axes.stride[1][across];
+    const int last = axes.rank - 1;
+    for (int down = 0; down < last; ++down) {
+      if (axes.stride[0][last] != 1 || axes.stride[1][last] <= 1 || axes.stride[1][down] != 1) continue;
+      rows = axes.size[down], cols = axes.size[last];
+      to_row = axes.stride[0][down], from_column = axes.stride[1][last];
       turns = rows >= turn_warps && cols >= turn_warps;
+      across = (cols + turn_tile - 1) / turn_tile;
+      tiles = (rows + turn_tile - 1) / turn_tile * across;
       matrices.rank = 0;
-      for (int axis = 0; axis < across; ++axis) {
+      for (int axis = 0; axis < last; ++axis) {
         if (axis == down) continue;
         const int at = matrices.rank++;
         matrices.size[at] = axes.size[axis];
@@ -55,10 +58,9 @@ template <class T, class Array, class Put>
 __global__ void turn_kernel(Gate gate, Array to, const T* from, Turn turn, Put put) {
   if (gate.closed()) return;
   auto& tile = block_memory<TurnMemory<T>>();
-  const int64_t across = (turn.cols + turn_tile - 1) / turn_tile,
-                tiles = (turn.rows + turn_tile - 1) / turn_tile * across;
-  const int64_t block = blockIdx.x, i = block % tiles / across * turn_tile, j = block % across * turn_tile;
-  const walking::Place<2> begin = walking::place_of(turn.matrices, static_cast<uint64_t>(block / tiles));
+  const int64_t block = blockIdx.x, i = block % turn.tiles / turn.across * turn_tile,
+                j = block % turn.across * turn_tile;
+  const walking::Place<2> begin = walking::place_of(turn.matrices, static_cast<uint64_t>(block / turn.tiles));
   const int lane = static_cast<int>(threadIdx.x);
   for (int c = static_cast<int>(threadIdx.y); c < turn_tile; c += turn_warps)
     if (i + lane < turn.rows && j + c < turn.cols)
@@ -105,12 +107,10 @@ void CudaBackend::strided_copy(Span dst, ConstSpan src, const StridedCopy& args,
   const Turn turn(Axes<2>(args.shape, {args.dst_stride, args.src_stride}));
   visit_with_ids(dst.dtype, [&]<class T>(T) {
     with_beta<T>(dst, beta, [&]<class Array, class Put>(Array out, Put put) {
-      if (turn.turns) {
-        const int64_t tiles = (turn.rows + turn_tile - 1) / turn_tile * ((turn.cols + turn_tile - 1) / turn_tile);
+      if (turn.turns)
         return on_.launch("strided_copy", turn_kernel<T, Array, Put>,
-                          blocks_for(tiles * (args.shape.numel() / (turn.rows * turn.cols)), 1),
+                          blocks_for(args.shape.numel() / (turn.rows * turn.cols) * turn.tiles, 1),
                           dim3(turn_tile, turn_warps), sizeof(TurnMemory<T>), out, src.as<T>(), turn, put);
-      }
       walk(on_, "strided_copy", args.shape, {args.dst_stride, args.src_stride}, Move<T, Put>{put}, out, in<T>(src));
     });
   });
